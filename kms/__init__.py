@@ -1,0 +1,1 @@
+"""kms: a mail server whose heart is relay control."""

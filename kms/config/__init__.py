@@ -1,0 +1,1 @@
+"""The INI file as typed settings; asks nothing of the machine."""

@@ -1,0 +1,201 @@
+"""Which keys have an effect: the one table to change when a feature arrives.
+
+A key without effect is accepted. Where a value asks for the missing feature, it costs a warning; where
+ignoring it would weaken a protection or misdirect mail, the configuration is refused.
+Flow: loader.py asks `judge_effect` for each value after everything is parsed.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from kms.config.antispam_settings import Act, Action, DnsblZone, RaterAction
+from kms.config.delivery_settings import SmarthostAuth
+from kms.config.network_kinds import Database, LogStream, LogTarget
+from kms.config.server_settings import Mechanism
+from kms.domain.next_hop import TlsPolicy
+
+Test = Callable[[Any], bool]
+
+
+class Effect(enum.Enum):
+    """WORKS: the key does what it says. NONE: its feature is not there yet."""
+
+    WORKS = "works"
+    NONE = "none"
+
+
+@attrs.frozen
+class Row:
+    """What is there of one key's feature.
+
+    Attributes:
+        effect: of the key in general.
+        asks: values (other than the default) that ask for what is not there.
+        refused: values that cannot be ignored without harm.
+    """
+
+    effect: Effect
+    asks: Test
+    refused: Test
+
+
+def _is_on(value: Any) -> bool:
+    """Say whether a value switches something on; 0, no, off, empty and a zero duration do not."""
+    match value:
+        case Action():
+            return value.act is not Act.OFF
+        case RaterAction():
+            return value is not RaterAction.OFF
+        case DnsblZone():
+            return _is_on(value.action)
+        case _:
+            return bool(value)
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+def _blocks(value: Any) -> bool:
+    match value:
+        case Action():
+            return value.act is Act.BLOCK
+        case DnsblZone():
+            return _blocks(value.action)
+        case _:
+            return value is RaterAction.BLOCK
+
+
+def _any_of(*values: Any) -> Test:
+    return lambda value: value in values
+
+
+def _wants_unknown_mechanism(value: tuple[Mechanism, ...]) -> bool:
+    return any(mechanism not in (Mechanism.PLAIN, Mechanism.LOGIN) for mechanism in value)
+
+
+def _goes_to_journal(value: LogTarget) -> bool:
+    return value.stream is LogStream.JOURNAL
+
+
+def _is_other_engine(value: Database) -> bool:
+    return value.engine != "sqlite"
+
+
+_works = Row(Effect.WORKS, _never, _never)
+_later = Row(Effect.NONE, _is_on, _never)
+_later_or_refused_when_blocking = Row(Effect.NONE, _is_on, _blocks)
+_refused_when_on = Row(Effect.NONE, _is_on, _is_on)
+
+_TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
+    "server": (
+        (_works, "hostname data_dir reports_dir hide_version shutdown_grace postmaster disclose_login"),
+        (_later, "submit_dir"),
+    ),
+    "listen": (
+        (_works, "smtp submission submissions pop3 pop3s"),
+        (_later, "lmtp console"),
+        (_refused_when_on, "proxy_protocol_from"),
+    ),
+    "access": ((_refused_when_on, "smtp submission pop3 lmtp"),),
+    "tls": (
+        (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
+        (_later, "sni_dir"),
+    ),
+    "auth": ((Row(Effect.WORKS, _wants_unknown_mechanism, _never), "mechanisms"),),
+    "pop3": ((_works, "idle_timeout"), (_later, "apop login_delay connections_per_client")),
+    "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
+    "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
+    "relay": (
+        (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
+        (_works, "sender_must_match_login local_sender_needs_auth i_know_this_is_an_open_relay"),
+        (_later, "pop_window_max_users rate_trusted_senders suspend_gateway_trust gateway_alarm"),
+    ),
+    "limits": (
+        (_works, "sender_domain_must_exist max_recipients max_failed_commands max_message_size"),
+        (_works, "max_received_hops bare_newlines min_free_space command_timeout session_timeout"),
+        (_later, "exempt_group observe messages_per_hour connections_per_client unknown_recipients"),
+        (_later, "unknown_recipients_block failed_logins failed_logins_per_address failed_logins_window"),
+        (_later, "failed_logins_block alarm_after account_messages_per_hour account_messages_per_day"),
+        (_later, "account_max_message_size account_new_recipients_per_day minimum_data_rate"),
+        (_refused_when_on, "client_must_have_ptr"),
+    ),
+    "delivery": (
+        (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
+        (_works, "connections_per_destination messages_per_connection"),
+        (Row(Effect.WORKS, _never, _any_of(SmarthostAuth.POP3)), "smarthost_auth"),
+        (Row(Effect.WORKS, _never, _any_of(TlsPolicy.REQUIRE, TlsPolicy.VERIFY)), "tls"),
+        (_later, "smarthost_pop3 smarthost_pop3_every mta_sts dane rate_per_destination archive_to"),
+    ),
+    "dns": ((_works, "nameservers timeout"),),
+    "queue": (
+        (_works, "delivery_tasks retry_interval bounce_after warn_after"),
+        (_works, "limits_apply_to_smarthost language"),
+        (_later, "trash_keeps"),
+        (_refused_when_on, "offline"),
+    ),
+    "antispam": ((_later, "tag_score block_score subject_prefix quarantine_address"),),
+    "spf": ((_later_or_refused_when_blocking, "action"), (_later, "exempt_group")),
+    "caller_id": ((_later_or_refused_when_blocking, "action"), (_later, "apply_testing exempt_group")),
+    "dkim": ((_later, "verify sign"),),
+    "dmarc": ((_later_or_refused_when_blocking, "action"),),
+    "lists": (
+        (_later, "whitelist_group"),
+        (_refused_when_on, "blacklist_group"),
+        (_later, "blacklist_action"),
+    ),
+    "rules": ((_refused_when_on, "file"),),
+    "spamassassin": ((_later_or_refused_when_blocking, "action"), (_later, "address max_size")),
+    "clamav": ((_later_or_refused_when_blocking, "action"), (_later, "address")),
+    "greeting_delay": ((_later, "seconds exempt_group"),),
+    "greylisting": ((_later, "enabled delay"),),
+    "console": ((_later, "admins access_group"),),
+    "log": (
+        (Row(Effect.WORKS, _goes_to_journal, _never), "mail security operations"),
+        (_later, "decisions_keep format"),
+    ),
+}
+_FREE_SECTIONS = {
+    "domain_aliases": _works,
+    "address_groups": _works,
+    "routes": _refused_when_on,
+    "dnsbl": _later_or_refused_when_blocking,
+}
+
+FEATURES: dict[tuple[str, str], Row] = {
+    (section, key): row for section, rows in _TABLE.items() for row, keys in rows for key in keys.split()
+}
+
+
+class Judgement(enum.Enum):
+    """What a value means while its feature is not all there."""
+
+    FINE = "fine"
+    HAS_NO_EFFECT = "has no effect yet"
+    REFUSED = "is not there yet"
+
+
+def judge_effect(section: str, key: str, value: Any, default: Any) -> Judgement:
+    """Say whether a value can be obeyed, ignored with a warning, or must be refused.
+
+    Args:
+        key: any name in the sections whose keys are free (`[routes]`, `[dnsbl]`).
+        default: None in those sections.
+    """
+    row = _FREE_SECTIONS.get(section) or FEATURES[section, key]
+    if value == default:
+        return Judgement.FINE
+    if row.refused(value):
+        return Judgement.REFUSED
+    return Judgement.HAS_NO_EFFECT if row.asks(value) else Judgement.FINE
+
+
+def has_effect(section: str, key: str) -> bool:
+    """Say whether the key does something in this version, for the manual."""
+    row = _FREE_SECTIONS.get(section) or FEATURES[section, key]
+    return row.effect is Effect.WORKS

@@ -1,0 +1,218 @@
+"""Replies of SMTP: a code, an enhanced status and a text; and the table of every reply that kms ever sends.
+
+To change what the server says, change it here; `tests/dialogues/` shows where it is said. Texts to a client
+are generic: detail goes to the log. A reply that a remote server gave is a `Reply` too (see smtp_client).
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from kms.domain import status
+from kms.domain.status import EnhancedStatus
+
+MAX_LINE_OCTETS = 512
+
+
+@attrs.frozen
+class Reply:
+    """One reply (RFC 5321 4.2), of one or several lines.
+
+    Attributes:
+        code: three digits; the first says success (2), more input wanted (3), try again (4), never (5).
+        status: enhanced status code; None where RFC 2034 4 asks for none.
+        text: without code and status; "\\n" separates the lines of a multi-line reply.
+    """
+
+    code: int
+    status: EnhancedStatus | None
+    text: str
+    wire: bytes = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "wire", self._encode())
+
+    def _encode(self) -> bytes:
+        prefix = f"{self.status} " if self.status else ""
+        lines = self.text.split("\n")
+        last = len(lines) - 1
+        return b"".join(
+            f"{self.code}{' ' if number == last else '-'}{prefix}{line}".encode("ascii", "replace")[
+                : MAX_LINE_OCTETS - 2
+            ]
+            + b"\r\n"
+            for number, line in enumerate(lines)
+        )
+
+    @property
+    def is_success(self) -> bool:
+        """The command did what it should (2yz)."""
+        return 200 <= self.code < 300
+
+    @property
+    def is_transient(self) -> bool:
+        """Try again later (4yz)."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """Do not try again (5yz)."""
+        return 500 <= self.code < 600
+
+    def __str__(self) -> str:
+        prefix = f"{self.status} " if self.status else ""
+        return f"{self.code} {prefix}{self.text}".replace("\n", " ")
+
+
+# Connection
+
+CLOSING = Reply(221, status.OK, "Bye")
+SHUTTING_DOWN = Reply(421, EnhancedStatus(4, 3, 2), "Service shutting down, try again later")
+TOO_BUSY = Reply(421, EnhancedStatus(4, 3, 2), "Too many connections, try again later")
+IDLE_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Timeout, closing connection")
+SESSION_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Session lasted too long, closing connection")
+TOO_MANY_ERRORS = Reply(421, status.EnhancedStatus(4, 7, 0), "Too many errors, closing connection")
+TOO_MANY_FAILED_LOGINS = Reply(421, EnhancedStatus(4, 7, 0), "Too many failed logins, closing connection")
+NOT_SMTP = Reply(554, EnhancedStatus(5, 5, 1), "This is a mail server")
+ONLY_QUIT = Reply(503, status.INVALID_COMMAND, "Not served here; only QUIT is left")
+LINE_WITHOUT_END = Reply(421, EnhancedStatus(4, 5, 0), "Line without end, closing connection")
+
+
+def greeting(hostname: str) -> Reply:
+    """Open the session; the version is never told."""
+    return Reply(220, None, f"{hostname} ESMTP ready")
+
+
+# Commands
+
+
+def hello(hostname: str, extensions: tuple[str, ...] = ()) -> Reply:
+    """Answer HELO, or EHLO with its extensions (RFC 5321 4.1.1.1); RFC 2034 4: no enhanced status here."""
+    return Reply(250, None, "\n".join((hostname, *extensions)))
+
+
+NOTHING_DONE = Reply(250, status.OK, "Ok")
+RESET = Reply(250, status.OK, "Reset")
+HELP = Reply(214, status.OK, "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT STARTTLS AUTH")
+CANNOT_VERIFY = Reply(252, status.CANNOT_VERIFY, "Cannot verify; send the mail, and it will be tried")
+NO_LISTS = Reply(502, status.INVALID_COMMAND, "EXPN is not offered")
+UNKNOWN_COMMAND = Reply(500, status.SYNTAX_ERROR, "Unknown command")
+LINE_TOO_LONG = Reply(500, status.SYNTAX_ERROR, "Line too long")
+LINE_HAS_BARE_NEWLINE = Reply(500, status.SYNTAX_ERROR, "Only CRLF ends a line")
+NOT_ASCII = Reply(500, status.SYNTAX_ERROR, "Only ASCII may be used here")
+BAD_ARGUMENTS = Reply(501, status.INVALID_ARGUMENTS, "Bad arguments")
+NO_ARGUMENTS_ALLOWED = Reply(501, status.INVALID_ARGUMENTS, "This command takes no arguments")
+HELLO_NEEDS_NAME = Reply(501, status.INVALID_ARGUMENTS, "A host name or address literal must follow")
+HELLO_FIRST = Reply(503, status.INVALID_COMMAND, "Say EHLO or HELO first")
+MAIL_FIRST = Reply(503, status.INVALID_COMMAND, "MAIL first")
+RECIPIENT_FIRST = Reply(503, status.INVALID_COMMAND, "RCPT first")
+NO_VALID_RECIPIENTS = Reply(554, status.INVALID_COMMAND, "No valid recipients")
+NESTED_MAIL = Reply(503, status.INVALID_COMMAND, "A transaction is open already; RSET ends it")
+UNKNOWN_PARAMETER = Reply(555, status.INVALID_ARGUMENTS, "Parameter not recognised")
+BAD_PARAMETER = Reply(501, status.INVALID_ARGUMENTS, "Bad parameter value")
+START_CONTENT = Reply(354, None, "Send the message, end with CRLF.CRLF")
+
+# STARTTLS and AUTH
+
+READY_FOR_TLS = Reply(220, status.OK, "Ready to start TLS")
+TLS_NOT_OFFERED = Reply(502, status.INVALID_COMMAND, "STARTTLS is not offered")
+TLS_ALREADY_ON = Reply(503, status.INVALID_COMMAND, "TLS is on already")
+NOT_IN_TRANSACTION = Reply(503, status.INVALID_COMMAND, "Not within a transaction")
+EARLY_TLS_DATA = Reply(554, EnhancedStatus(5, 5, 0), "Data after STARTTLS, closing connection")
+
+
+def challenge(base64_text: str) -> Reply:
+    """Go on with an AUTH exchange (RFC 4954 4)."""
+    return Reply(334, None, base64_text)
+
+
+AUTHENTICATED = Reply(235, status.AUTHENTICATED, "Authentication successful")
+AUTHENTICATION_FAILED = Reply(535, EnhancedStatus(5, 7, 8), "Authentication failed")
+AUTHENTICATION_TROUBLE = Reply(454, EnhancedStatus(4, 7, 0), "Temporary authentication failure")
+AUTHENTICATION_CANCELLED = Reply(501, EnhancedStatus(5, 7, 0), "Authentication cancelled")
+AUTHENTICATION_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), "Authentication exchange line is too long")
+BAD_LOGIN_DATA = Reply(501, EnhancedStatus(5, 5, 2), "Not what the mechanism asks for")
+BAD_BASE64 = Reply(501, EnhancedStatus(5, 5, 2), "Not valid base64")
+ALREADY_AUTHENTICATED = Reply(503, status.INVALID_COMMAND, "Authenticated already")
+UNKNOWN_MECHANISM = Reply(504, status.INVALID_ARGUMENTS, "Mechanism not offered")
+AUTH_NOT_OFFERED = Reply(503, status.INVALID_COMMAND, "AUTH is not offered")
+ENCRYPTION_REQUIRED = Reply(538, EnhancedStatus(5, 7, 11), "Start TLS before this mechanism")
+AUTHENTICATION_REQUIRED = Reply(530, EnhancedStatus(5, 7, 0), "Authentication required")
+
+# MAIL
+
+SENDER_OK = Reply(250, status.SENDER_OK, "Sender ok")
+BAD_SENDER_SYNTAX = Reply(501, status.BAD_SENDER_SYNTAX, "Bad sender address syntax")
+SENDER_NOT_OWNED = Reply(553, status.NOT_AUTHORIZED, "This sender address is not yours to use")
+LOCAL_SENDER_NEEDS_AUTH = Reply(553, status.NOT_AUTHORIZED, "Log in to send from a local address")
+LOW_DISK_SPACE = Reply(452, status.SYSTEM_FULL, "Not enough free space, try again later")
+DECLARED_TOO_LARGE = Reply(552, EnhancedStatus(5, 3, 4), "Message is larger than the limit")
+SENDER_DOMAIN_UNKNOWN = Reply(550, EnhancedStatus(5, 1, 8), "The sender's domain does not exist")
+SENDER_DOMAIN_NULL_MX = Reply(550, EnhancedStatus(5, 7, 27), "The sender's domain takes no mail")
+SENDER_DOMAIN_TROUBLE = Reply(451, EnhancedStatus(4, 1, 8), "The sender's domain cannot be looked up now")
+
+# RCPT
+
+RECIPIENT_OK = Reply(250, status.RECIPIENT_OK, "Recipient ok")
+BAD_RECIPIENT_SYNTAX = Reply(501, status.BAD_MAILBOX_SYNTAX, "Bad recipient address syntax")
+UNKNOWN_RECIPIENT = Reply(550, status.BAD_MAILBOX, "No such mailbox here")
+MAILBOX_FULL = Reply(452, EnhancedStatus(4, 2, 2), "Mailbox is full")
+MAILBOX_DISABLED = Reply(550, EnhancedStatus(5, 2, 1), "Mailbox is disabled")
+TOO_MANY_RECIPIENTS = Reply(452, EnhancedStatus(4, 5, 3), "Too many recipients")
+ALIAS_LOOP = Reply(550, status.ROUTING_LOOP, "Alias loop")
+NO_POSTMASTER_YET = Reply(451, status.OTHER_SYSTEM_TROUBLE, "No postmaster yet, try again later")
+OWN_DOMAINS_ONLY = Reply(550, status.NOT_AUTHORIZED, "This account may send to local domains only")
+
+
+def relaying_denied(recipient: str) -> Reply:
+    """Refuse a foreign recipient to a client that fulfils none of the relay conditions."""
+    return Reply(550, status.NOT_AUTHORIZED, f"Relaying to <{_shortened(recipient)}> denied")
+
+
+def _shortened(address: str) -> str:
+    return address if len(address) <= 320 else address[:317] + "..."
+
+
+# End of data
+
+BARE_NEWLINE = Reply(550, EnhancedStatus(5, 6, 0), "Bare CR or LF in the message")
+CONTENT_TOO_LARGE = Reply(552, EnhancedStatus(5, 3, 4), "Message is larger than the limit")
+TOO_MANY_HOPS = Reply(554, status.ROUTING_LOOP, "Too many Received fields: a mail loop")
+TROUBLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "Temporary trouble here, try again later")
+
+
+def queued(queue_id: str) -> Reply:
+    """Take responsibility; said only after the commit (RFC 5321 6.1)."""
+    return Reply(250, status.OK, f"Ok: queued as {queue_id}")
+
+
+# Outcomes of our own making, where no server was there to answer
+
+DELIVERED_TO_MAILBOX = Reply(250, status.OK, "delivered to mailbox")
+MAILBOX_TROUBLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "mailbox cannot be written")
+NO_SUCH_DOMAIN = Reply(550, status.BAD_DOMAIN, "the domain does not exist")
+DOMAIN_TAKES_NO_MAIL = Reply(556, status.NULL_MX, "the domain takes no mail")
+DOMAIN_LOOKUP_FAILED = Reply(451, status.DIRECTORY_TROUBLE, "the domain cannot be looked up now")
+LOOPS_BACK = Reply(554, status.ROUTING_LOOP, "mail for the domain would come back to this server")
+ONLY_PRIVATE_HOSTS = Reply(450, status.UNABLE_TO_ROUTE, "the domain names only private addresses")
+HOSTS_WITHOUT_ADDRESS = Reply(550, EnhancedStatus(5, 4, 4), "no mail server of the domain has an address")
+NO_HOST_ANSWERED = Reply(450, status.NO_ANSWER_FROM_HOST, "no server of the domain answered")
+CONNECTION_LOST = Reply(450, status.BAD_CONNECTION, "the connection was lost")
+NEEDS_CONVERSION = Reply(554, status.CONVERSION_NEEDED, "the server takes no 8-bit text")
+DELIVERY_EXPIRED = Reply(554, EnhancedStatus(5, 4, 7), "not delivered in time")
+DELIVERED_TO_LOOP = Reply(554, status.ROUTING_LOOP, "the message was in this mailbox already: a mail loop")
+
+# The same, of an attempt to hand a message to the next hop
+
+NEEDS_SMTPUTF8 = Reply(550, EnhancedStatus(5, 6, 7), "the server takes no addresses outside ASCII")
+UNSENDABLE_SENDER = Reply(501, status.BAD_SENDER_SYNTAX, "the sender address holds control characters")
+UNSENDABLE_RECIPIENT = Reply(501, status.BAD_MAILBOX_SYNTAX, "the address holds control characters")
+TOO_LARGE_FOR_HOP = Reply(552, EnhancedStatus(5, 3, 4), "the message is larger than the server takes")
+NO_ANSWER_IN_TIME = Reply(450, status.BAD_CONNECTION, "the server did not answer in time")
+UNEXPECTED_ANSWER = Reply(451, EnhancedStatus(4, 5, 0), "the server's answer makes no sense")
+TLS_NOT_OFFERED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 4), "TLS is required, and not offered")
+TLS_FAILED_AT_HOP = Reply(454, EnhancedStatus(4, 7, 5), "TLS with the server failed")
+LOGIN_NOT_OFFERED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 0), "the server offers no way to log in")
+SMARTHOST_LOOKUP_FAILED = Reply(451, status.DIRECTORY_TROUBLE, "the smarthost cannot be looked up now")
+CONTENT_UNREADABLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "the message cannot be read from the spool now")
+LOGIN_REFUSED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 0), "the server refused our login")

@@ -1,0 +1,148 @@
+"""The words of a report: a template, the placeholders it may use, and the English that is built in.
+
+A template is a subject and a body with `$name` placeholders (`string.Template`). Those of `reports/` are read
+by store/report_texts.py; the built-in ones stand in for a broken file, so that no report is ever lost. Also
+here: the plain sentence that says what to do, by status code.
+"""
+
+from __future__ import annotations
+
+import enum
+import string
+from collections.abc import Mapping
+
+import attrs
+
+from kms.domain.status import EnhancedStatus
+
+
+class ReportKind(enum.Enum):
+    """What a report says; the value is the name of the template's file."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+
+
+PLACEHOLDERS = frozenset({"hostname", "queue_id", "arrived", "recipients", "until", "postmaster"})
+"""What a template may use: this server's name, the queue id of the message, when it arrived, the block of
+recipients with the reason and what to do about it, until when it will be tried, and whom to ask."""
+
+
+class ReportTextError(ValueError):
+    """The text is no usable template; the message says why."""
+
+
+@attrs.frozen
+class ReportText:
+    """A template.
+
+    Attributes:
+        subject: one line, not empty.
+        body: lines parted by "\\n".
+    """
+
+    subject: str
+    body: str
+
+    def fill(self, values: Mapping[str, str]) -> ReportText:
+        """Put in the values; a placeholder that is not among them stays as it is."""
+        return ReportText(
+            string.Template(self.subject).safe_substitute(values),
+            string.Template(self.body).safe_substitute(values),
+        )
+
+
+def parse_report_text(text: str) -> ReportText:
+    """Read a template: comment lines with `#`, a line `Subject: …`, an empty line, the body.
+
+    Raises:
+        ReportTextError: no subject, no body, an unknown placeholder, a stray `$`.
+    """
+    lines = text.splitlines()
+    while lines and (lines[0].startswith("#") or not lines[0].strip()):
+        del lines[0]
+    keyword, _, subject = (lines[0] if lines else "").partition(":")
+    if keyword.strip().lower() != "subject" or not subject.strip():
+        raise ReportTextError('the first line that is no comment must be "Subject: " and a text')
+    if len(lines) < 2 or lines[1].strip():
+        raise ReportTextError("an empty line must follow the subject")
+    body = "\n".join(lines[2:]).strip("\n") + "\n"
+    _check_placeholders(subject + body)
+    if "$recipients" not in body and "${recipients}" not in body:
+        raise ReportTextError("$recipients is missing from the body: nobody would learn what happened")
+    return ReportText(subject.strip(), body)
+
+
+def _check_placeholders(text: str) -> None:
+    template = string.Template(text)
+    if not template.is_valid():
+        raise ReportTextError("a $ that begins no placeholder; write $$ for the character itself")
+    unknown = sorted(set(template.get_identifiers()) - PLACEHOLDERS)
+    if unknown:
+        known = ", ".join(f"${name}" for name in sorted(PLACEHOLDERS))
+        raise ReportTextError(f"unknown placeholder ${unknown[0]}; there are {known}")
+
+
+BUILT_IN = {
+    ReportKind.FAILED: ReportText(
+        "Your message could not be delivered",
+        """\
+This is the mail server at $hostname.
+
+Your message of $arrived could not be delivered to:
+
+$recipients
+
+Nobody will try again: the message was given up for the addresses above. The
+header of your message is attached. If you need help, forward this report to
+$postmaster and name the queue id $queue_id.
+""",
+    ),
+    ReportKind.DELAYED: ReportText(
+        "Your message is delayed",
+        """\
+This is the mail server at $hostname.
+
+This is only a warning: YOU NEED NOT SEND YOUR MESSAGE AGAIN.
+
+Your message of $arrived has not been delivered yet to:
+
+$recipients
+
+It is kept here and will be tried again until $until. If it cannot be delivered,
+you will get another report. If you need help, forward this report to
+$postmaster and name the queue id $queue_id.
+""",
+    ),
+}
+
+_ADVICE = {
+    (1, 1): "There is no such mailbox. Check the address for typing errors, then send the message again.",
+    (1, 2): "The domain does not exist. Check what follows the @ for typing errors, then send it again.",
+    (1, 10): "The domain takes no mail at all. Ask the recipient for another address.",
+    (2, 2): "The mailbox is full. Ask the recipient in another way to make room, then send it again.",
+    (3, 4): "The message is too large for the other server. Send less, or share large files in another way.",
+    (4, 6): "The mail would go in circles. Tell the postmaster of the recipient's domain.",
+    (4, 7): "It could not be delivered in time. Send it again later, or reach the recipient in another way.",
+    (6, 3): "The other server takes only plain text of ASCII characters. Send the message in that form.",
+    (7, 1): "The other server does not want this message. Ask the recipient in another way to allow it.",
+}
+_ADVICE_BY_SUBJECT = {
+    1: "Something is wrong with the address. Check it for typing errors, then send the message again.",
+    2: "The mailbox takes no mail. Ask the recipient in another way for an address that does.",
+    3: "The other server cannot take the message. Send it again later, or reach the recipient another way.",
+    4: "The other server could not be reached. Check the domain, and send the message again later.",
+    5: "The two servers did not understand each other. Forward this report to your postmaster.",
+    6: "The other server cannot take what is in the message. Send it in a simpler form.",
+    7: "The other server does not want this message. Ask the recipient in another way to allow it.",
+}
+_ADVICE_ELSE = "Reach the recipient in another way, or forward this report to your postmaster."
+_ADVICE_DELAYED = "You need not do anything: it will be tried again."
+
+
+def advise(kind: ReportKind, status: EnhancedStatus) -> str:
+    """Say in one plain sentence or two what the sender is to do (RFC 3463 3 gives the subjects)."""
+    if kind is ReportKind.DELAYED:
+        return _ADVICE_DELAYED
+    exact = _ADVICE.get((status.subject, status.detail))
+    return exact or _ADVICE_BY_SUBJECT.get(status.subject, _ADVICE_ELSE)

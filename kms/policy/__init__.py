@@ -1,0 +1,1 @@
+"""Decisions: facts in, verdict out. Nothing waits, time is a parameter."""

@@ -1,0 +1,1 @@
+"""Bytes in, events out: the sessions of SMTP and POP3, without I/O."""

@@ -1,0 +1,97 @@
+"""What a POP3 session asks of others, and the values it is asked with.
+
+Flow: pop3_server makes the events; pop3_listener acts on them and answers.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+import attrs
+
+
+class CommandRefused(Exception):
+    """A command is wrong in itself; carries the text of the reply."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class ListedMessage(Protocol):
+    """What the session must know of a message."""
+
+    @property
+    def octets(self) -> int:
+        """What RETR sends before dot-stuffing, the end-of-message line not counted."""
+        ...
+
+    @property
+    def uidl(self) -> str:
+        """Its unique id (RFC 1939 7)."""
+        ...
+
+
+@attrs.frozen
+class Pop3ServerSettings:
+    """What is the same for all sessions of a listener.
+
+    Attributes:
+        hostname: for the greeting.
+        offers_stls: TLS can be started.
+        max_failed_logins: the session is closed at this many.
+        max_failed_commands: the session is closed at this many.
+    """
+
+    hostname: str
+    offers_stls: bool = False
+    max_failed_logins: int = 10
+    max_failed_commands: int = 100
+
+
+@attrs.frozen
+class LoginOffered:
+    """A client offers a login; answer with `log_in` or `refuse_login`.
+
+    Attributes:
+        mechanism: "PLAIN", for USER and PASS too, which are the same in other words.
+        authorization: whom the client wants to act as; "" is the user itself.
+        user: as the client wrote it.
+        password: never printed.
+    """
+
+    mechanism: str
+    authorization: str
+    user: str
+    password: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class TlsRequested:
+    """Send what is to be sent, start TLS, then call `tls_started`."""
+
+
+@attrs.frozen
+class MessageRequested:
+    """Read message `number` and give it to `send_content` while `is_sending`, or call `refuse_message`."""
+
+    number: int
+
+
+@attrs.frozen
+class DeletionRequested:
+    """Remove the messages with these numbers, then call `finish_update`."""
+
+    numbers: tuple[int, ...]
+
+
+Event = LoginOffered | TlsRequested | MessageRequested | DeletionRequested
+
+
+class LoginRefusal(enum.Enum):
+    """Why a login was refused: the reply's text."""
+
+    WRONG = "[AUTH] Login failed"
+    IN_USE = "[IN-USE] Mailbox is in use by another session"
+    TROUBLE = "[SYS/TEMP] Temporary trouble here, try again later"

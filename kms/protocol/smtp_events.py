@@ -1,0 +1,100 @@
+"""What an SMTP server session tells its listener: events, as values.
+
+Four of them wait for a reply; meanwhile the session is paused. The others only inform.
+They are made for every command of every message, so they are `attrs.define`: a frozen class costs three times
+as much to make. Nobody changes one.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from kms.domain.address import Mailbox
+from kms.domain.reply import Reply
+
+
+@attrs.define
+class LoginOffered:
+    """AUTH has brought a name and a password. To answer: 235, 535, or 454 when it cannot be checked now.
+
+    Attributes:
+        mechanism: its name in the capitals of the registry.
+        authorization: whom the client wants to act as; "" = as `user`.
+        user: the login name as the client wrote it.
+        password: what it says proves it.
+    """
+
+    mechanism: str
+    authorization: str
+    user: str
+    password: str = attrs.field(repr=False)
+
+
+@attrs.define
+class SenderOffered:
+    """MAIL names a reverse-path. To answer: 250, or why not.
+
+    Attributes:
+        reverse_path: None = null.
+        declared_octets: what SIZE said (RFC 1870); None = nothing. Whether that is too large is the
+            listener's to judge.
+        is_8bit: BODY=8BITMIME was said (RFC 6152).
+    """
+
+    reverse_path: Mailbox | None
+    declared_octets: int | None
+    is_8bit: bool
+
+
+@attrs.define
+class RecipientOffered:
+    """RCPT names a forward-path. To answer: 250, or why not.
+
+    Attributes:
+        forward_path: with the domain "" for the bare <Postmaster>.
+    """
+
+    forward_path: Mailbox
+
+
+@attrs.define
+class ContentEnded:
+    """The end of data has come. To answer: 250 once the message is safe, or why not; the transaction is over.
+
+    Attributes:
+        data: the last part of the content, after those of `ContentReceived`; a small message comes whole.
+    """
+
+    data: bytes
+
+
+@attrs.define
+class ContentReceived:
+    """A part of the content: unstuffed, lines end in CRLF. No answer."""
+
+    data: bytes
+
+
+@attrs.define
+class ContentRefused:
+    """The content was read to its end and refused by the session itself: drop its parts. No answer.
+
+    Attributes:
+        reply: why. It is said already (or 421 in its place, when the client has made too many faults).
+    """
+
+    reply: Reply
+
+
+@attrs.define
+class TransactionAborted:
+    """RSET, EHLO or HELO ended the transaction: forget its envelope. No answer."""
+
+
+@attrs.define
+class TlsRequested:
+    """220 to STARTTLS is among the replies: send them, start TLS, call `tls_started()`. No answer."""
+
+
+Question = LoginOffered | SenderOffered | RecipientOffered | ContentEnded
+Event = Question | ContentReceived | ContentRefused | TransactionAborted | TlsRequested

@@ -1,0 +1,63 @@
+"""What all SMTP server sessions of one service have in common, and how EHLO announces it."""
+
+from __future__ import annotations
+
+import functools
+
+import attrs
+
+from kms.domain import reply
+from kms.domain.reply import Reply
+from kms.protocol import sasl
+from kms.protocol.smtp_content import BareNewlines
+
+
+def _check_mechanisms(_instance: object, _field: object, value: tuple[str, ...]) -> None:
+    unknown = set(value) - set(sasl.EXCHANGES)
+    if unknown:
+        raise ValueError(f"unknown SASL mechanisms: {sorted(unknown)}")
+
+
+@attrs.frozen(cache_hash=True)
+class SmtpServerSettings:
+    """The settings of one service.
+
+    Attributes:
+        hostname: what the server calls itself.
+        max_message_octets: 0 = no limit; a larger content is read to its end and refused.
+        max_failed_commands: how many are answered 5yz before the next gets 421; 0 = no limit.
+        bare_newlines: what to do with a CR or LF that stands alone in a content.
+        mechanisms: of AUTH, best first; empty = AUTH is not offered.
+        needs_authentication: MAIL only after AUTH (submission, RFC 6409 4.3).
+        offers_starttls: there is a certificate.
+    """
+
+    hostname: str
+    max_message_octets: int = 0
+    max_failed_commands: int = 10
+    bare_newlines: BareNewlines = BareNewlines.REJECT
+    mechanisms: tuple[str, ...] = attrs.field(default=("PLAIN", "LOGIN"), validator=_check_mechanisms)
+    needs_authentication: bool = False
+    offers_starttls: bool = False
+
+
+@functools.lru_cache(maxsize=64)
+def compose_ehlo(settings: SmtpServerSettings, is_encrypted: bool, may_send_passwords: bool) -> Reply:
+    """Answer EHLO: only what works to the end is announced (RFC 5321 4.1.1.1).
+
+    RFC 1870 4: SIZE 0 = no fixed limit.
+
+    Args:
+        settings: of the service.
+        is_encrypted: TLS is on, so STARTTLS is not offered.
+        may_send_passwords: mechanisms that show the password are offered.
+    """
+    mechanisms = [
+        name for name in settings.mechanisms if may_send_passwords or name not in sasl.SENDS_PASSWORD
+    ]
+    extensions = ["PIPELINING", f"SIZE {settings.max_message_octets}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    if settings.offers_starttls and not is_encrypted:
+        extensions.append("STARTTLS")
+    if mechanisms:
+        extensions.append("AUTH " + " ".join(mechanisms))
+    return reply.hello(settings.hostname, (*extensions, "HELP"))

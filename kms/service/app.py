@@ -1,0 +1,273 @@
+"""Puts the server together: the only place where concrete parts meet.
+
+Nothing here owns a thread or a descriptor yet; `mail_server.py` starts and stops what `build` made.
+"""
+
+from __future__ import annotations
+
+import socket
+from random import SystemRandom
+from typing import Any
+
+from twisted.python.threadpool import ThreadPool
+
+from kms.config.network_kinds import LogTarget, endpoint_port
+from kms.config.server_settings import PlaintextAuth
+from kms.config.settings import Settings
+from kms.domain.address_group import ClientAddress
+from kms.policy.routing import RoutingRules
+from kms.protocol.sasl import EXCHANGES
+from kms.protocol.smtp_content import BareNewlines
+from kms.protocol.smtp_settings import SmtpServerSettings
+from kms.service.bounces import Bounces
+from kms.service.clock import Clock
+from kms.service.connection_pool import PoolRules
+from kms.service.database import Database
+from kms.service.directory import DirectoryCache
+from kms.service.dns import DnsResolver
+from kms.service.free_space import FreeSpace
+from kms.service.incoming import BodyFiles
+from kms.service.local_delivery import LocalDelivery
+from kms.service.mail_log import MailLog
+from kms.service.mailboxes import Mailboxes
+from kms.service.outbound import Outbound, OutboundRules
+from kms.service.pop3_listener import Pop3Factory
+from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.queue import Queue
+from kms.service.queue_runner import QueueRunner
+from kms.service.quota import Quota
+from kms.service.reception import Reception
+from kms.service.recipient_check import RecipientCheck
+from kms.service.relay_check import RelayCheck
+from kms.service.relay_windows import RelayWindows
+from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings, tcp_connector
+from kms.service.route_finder import RouteFinder
+from kms.service.security_log import SecurityLog
+from kms.service.sender_check import SenderCheck
+from kms.service.served_certificate import ServedCertificate
+from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.tls import ClientTls
+from kms.service.trace_fields import TraceFields
+from kms.store.bodies import BodyWriter, read_head, remove_body
+from kms.store.queue_store import QueueStore
+from kms.store.report_texts import ReportTexts
+
+_HASHING_THREADS = 2
+SMTP_SERVICES = ("smtp", "submission", "submissions")
+POP3_SERVICES = ("pop3", "pop3s")
+
+
+class App:
+    """All parts of a server, made from its settings.
+
+    Args:
+        settings: of the file; `use` takes changed ones.
+        reactor: of the process.
+        clock: of the process.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any, clock: Clock) -> None:
+        self.settings = settings
+        self.reactor = reactor
+        self.clock = clock
+        self.hostname = settings.server.hostname or socket.getfqdn()
+        self._build_foundation(settings)
+        self._build_delivery(settings)
+        self._build_reception(settings)
+        self._build_listeners(settings)
+
+    def _build_foundation(self, settings: Settings) -> None:
+        reactor, clock = self.reactor, self.clock
+        self.mail_log = MailLog(log_path(settings.log.mail), clock, self.hostname)
+        self.security_log = SecurityLog(log_path(settings.log.security), clock)
+        self.database = Database(settings.database_path, reactor)
+        self.directory = DirectoryCache(self.database, settings)
+        self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
+        self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
+        self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
+        self.bodies = ThreadPool(0, 1, "bodies")
+        self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
+        self.space = FreeSpace(settings.server.data_dir, clock)
+        nameservers = tuple(map(str, settings.dns.nameservers))
+        self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
+        self.certificate = ServedCertificate(self.hostname, settings.tls_dir)
+        passwords = PasswordChecker(self.directory, self.database, self.hashing, reactor, clock)
+        realm = Realm(self.directory, self.mailboxes, self.windows)
+        self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
+
+    def _build_delivery(self, settings: Settings) -> None:
+        self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
+        self.routes = RouteFinder(self.resolver, routing_rules(settings, self.hostname), SystemRandom())
+        client_tls = ClientTls(settings.tls.ca_file)
+        pool = PoolRules(messages_per_connection=settings.delivery.messages_per_connection)
+        self.remote = RemoteDelivery(
+            RemoteDeliverySettings(self.hostname, pool),
+            self.clock,
+            tcp_connector(self.reactor),
+            client_tls,
+            self.resolver,
+            self.files.run,
+        )
+        self.outbound = Outbound(outbound_rules(settings), self.routes, self.remote)
+        adds_envelope_to = settings.domains.add_envelope_to
+        self.local = LocalDelivery(
+            self.mailboxes, self.directory, self.clock, self.hostname, adds_envelope_to
+        )
+        self.bounces = Bounces(
+            self.hostname,
+            settings.queue.language,
+            ReportTexts(settings.server.reports_dir),
+            self.directory,
+            self.queue.next_number,
+            lambda content, octets: self.files.run(read_head, content, octets),
+            self.mail_log,
+        )
+        self.runner = QueueRunner(
+            self.queue,
+            settings.retry_rules,
+            self.directory,
+            self.local,
+            self.outbound,
+            self.bounces,
+            lambda path: self.files.run(remove_body, path),
+            self.mail_log,
+            self.clock,
+        )
+
+    def _build_reception(self, settings: Settings) -> None:
+        logs = (self.mail_log, self.security_log)
+        rules = settings.transaction_rules
+        self.relay = RelayCheck(settings.relay_rules, self.portal)
+        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, self.space.octets, logs)
+        quota = Quota(self.mailboxes, lambda account: None)
+        self.recipients = RecipientCheck(rules, self.directory, self.relay, quota, logs)
+        self.trace = TraceFields(
+            self.hostname,
+            lambda: self.relay.rules,
+            settings.relay.hide_local_ip,
+            settings.server.disclose_login,
+        )
+        self.reception = Reception(
+            self.senders,
+            self.recipients,
+            self.portal,
+            self.queue,
+            self.files,
+            self.trace,
+            logs,
+            self.clock,
+        )
+
+    def _build_listeners(self, settings: Settings) -> None:
+        self.smtp = {
+            name: SmtpFactory(
+                self.service_rules(settings, name), self.reception, self.certificate, self.clock
+            )
+            for name in SMTP_SERVICES
+        }
+        self.pop3 = {
+            name: Pop3Factory(
+                portal=self.portal,
+                tls=self.certificate,
+                is_tls_at_once=name == "pop3s",
+                hostname=self.hostname,
+                idle_timeout=settings.pop3.idle_timeout,
+                may_send_plain_passwords=self.may_send_plain_passwords,
+                log=Pop3Logs(self.mail_log, self.security_log),
+                clock=self.clock,
+            )
+            for name in POP3_SERVICES
+        }
+
+    def service_rules(self, settings: Settings, name: str) -> SmtpServiceRules:
+        """How one SMTP port behaves."""
+        limits = settings.limits
+        session = SmtpServerSettings(
+            hostname=self.hostname,
+            max_message_octets=limits.max_message_size,
+            max_failed_commands=limits.max_failed_commands,
+            bare_newlines=BareNewlines(limits.bare_newlines.value),
+            mechanisms=tuple(m.value for m in settings.auth.mechanisms if m.value in EXCHANGES),
+            needs_authentication=name != "smtp",
+            offers_starttls=True,
+        )
+        return SmtpServiceRules(
+            session=session,
+            is_submission=name != "smtp",
+            is_tls_at_once=name == "submissions",
+            command_timeout=limits.command_timeout,
+            session_timeout=limits.session_timeout,
+            may_send_plain_passwords=self.may_send_plain_passwords,
+        )
+
+    def may_send_plain_passwords(self, client: ClientAddress) -> bool:
+        """Say whether this client may send its password without TLS (`plaintext_auth`)."""
+        match self.settings.tls.plaintext_auth:
+            case PlaintextAuth.ALWAYS:
+                return True
+            case PlaintextAuth.NEVER:
+                return False
+        group = self.settings.relay.address_group
+        return client.is_loopback or (group is not None and client in group)
+
+    def use(self, settings: Settings) -> None:
+        """Take changed settings, where a reload is enough; nothing is dropped."""
+        self.settings = settings
+        self.relay.rules = settings.relay_rules
+        self.senders.rules = self.recipients.rules = settings.transaction_rules
+        self.trace.hides_local_ip = settings.relay.hide_local_ip
+        self.trace.discloses_login = settings.server.disclose_login
+        self.runner.rules = settings.retry_rules
+        self.outbound.rules = outbound_rules(settings)
+        self.routes.rules = routing_rules(settings, self.hostname)
+        self.bounces.language = settings.queue.language
+        self.local.adds_envelope_to = settings.domains.add_envelope_to
+        self.windows.set_length(settings.relay.pop_window)
+        for name, factory in self.smtp.items():
+            factory.use(self.service_rules(settings, name))
+
+
+def log_path(target: LogTarget) -> str:
+    """Where a log goes: a file, or the name of a stream."""
+    return str(target.path) if target.stream is None else target.stream.value
+
+
+def outbound_rules(settings: Settings) -> OutboundRules:
+    """How many outgoing transactions may run."""
+    return OutboundRules(settings.queue.delivery_tasks, settings.delivery.connections_per_destination)
+
+
+def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
+    """How foreign mail finds its way, and what of it would come back to us."""
+    places = [endpoint_port(listener) for listener in settings.listen.smtp]
+    known = [place for place in places if place is not None]
+    delivery = settings.delivery
+    return RoutingRules(
+        smarthosts=settings.smarthosts,
+        tls=delivery.tls,
+        direct_port=delivery.direct_port,
+        allow_private_hosts=delivery.allow_private_hosts,
+        own_names=frozenset((hostname.lower(),)),
+        own_endpoints=frozenset((interface, port) for interface, port in known if interface),
+        own_wildcard_ports=frozenset(port for interface, port in known if not interface),
+    )
+
+
+class Pop3Logs:
+    """Where POP3 sessions are told of: the mail log, and failures in the security log."""
+
+    def __init__(self, mail_log: MailLog, security_log: SecurityLog) -> None:
+        self._mail_log = mail_log
+        self._security_log = security_log
+
+    def logged_in(self, login: str, client: ClientAddress, tls: str | None) -> None:
+        """A login succeeded."""
+        self._mail_log.logged_in(login, client, tls)
+
+    def ended(self, login: str, client: ClientAddress, deleted: int) -> None:
+        """A session that was logged in is over."""
+        self._mail_log.ended(login, client, deleted)
+
+    def login_failed(self, login: str, client: ClientAddress, mechanism: str) -> None:
+        """A login was answered [AUTH]."""
+        self._security_log.pop3_login_failed(client, mechanism)

@@ -1,0 +1,62 @@
+"""The directory in memory: domains of the configuration, accounts and aliases of the store.
+
+RCPT reads `current` and never waits. A change, by the control service or a reload, makes a new snapshot, and
+what was resolved before is forgotten with the old one.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from kms.config.settings import Settings
+from kms.domain.account import Account, Alias, Directory
+from kms.domain.address import Mailbox
+from kms.policy.recipient import Resolution, resolve_recipient
+from kms.service.database import Database
+from kms.store.accounts import load_accounts_and_aliases
+
+_MOST_RESOLVED = 10_000
+
+
+class DirectoryCache:
+    """The newest snapshot of who exists.
+
+    Args:
+        database: holds accounts and aliases.
+        settings: give the domains and the postmaster.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._resolved: dict[Mailbox, Resolution] = {}
+        self.current = _empty(settings)
+
+    async def load(self, settings: Settings | None = None) -> None:
+        """Read the store anew; with `settings`, take its domains too."""
+        base = self.current if settings is None else _empty(settings)
+        accounts, aliases = await self._database.run(load_accounts_and_aliases)
+        self.current = base
+        self.take(accounts, aliases)
+
+    def take(self, accounts: dict[str, Account], aliases: dict[str, tuple[Alias, ...]]) -> None:
+        """Make a snapshot of these accounts and aliases and the configured domains."""
+        self.current = attrs.evolve(self.current, accounts=accounts, aliases=aliases)
+        self._resolved.clear()
+
+    def resolve(self, mailbox: Mailbox) -> Resolution:
+        """Find the targets of an address in a local domain; answers are remembered until the next change."""
+        known = self._resolved.get(mailbox)
+        if known is None:
+            if len(self._resolved) >= _MOST_RESOLVED:
+                self._resolved.clear()
+            known = self._resolved[mailbox] = resolve_recipient(self.current, mailbox)
+        return known
+
+
+def _empty(settings: Settings) -> Directory:
+    return Directory(
+        local_domains=tuple(settings.domains.local),
+        relay_domains=frozenset(settings.domains.relay),
+        domain_aliases=dict(settings.domain_aliases),
+        postmaster=settings.server.postmaster,
+    )

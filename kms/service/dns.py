@@ -1,0 +1,257 @@
+"""Asks the DNS, through dnspython on the reactor, and gives plain values: the real `Resolver`.
+
+Never raises: whatever goes wrong, from a silent server to a lying one, is `LookupFailed`, and nobody is ever
+told "there is nothing" unless a server said so. Names are absolute, CNAMEs are followed, answers are kept as
+long as their TTL allows and failures for a short time, equal questions under way are asked once. How many
+questions are under way at once is bounded.
+
+Flow: service/route_finder.py and the check of a sender's domain await it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+import dns.asyncresolver
+import dns.exception
+import dns.message
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+
+from kms.domain.dns_answer import (
+    AddressAnswer,
+    Addresses,
+    LookupFailed,
+    MailExchanger,
+    MailExchangers,
+    MxAnswer,
+    NoRecords,
+    NoSuchDomain,
+)
+from kms.service.dns_backend import NetworkReactor, TwistedBackend
+
+MAX_ALIASES = 8
+MAX_CACHED_ANSWERS = 4096
+MAX_LOOKUPS_AT_ONCE = 200
+EDNS_PAYLOAD_OCTETS = 1232
+SECONDS_FOR_ONE_TRY = 3.0
+
+MAX_TTL_SECONDS = 3600.0
+MAX_NEGATIVE_TTL_SECONDS = 300.0
+FAILURE_TTL_SECONDS = 30.0
+
+_Answer = MxAnswer | AddressAnswer
+_Key = tuple[dns.name.Name, dns.rdatatype.RdataType]
+
+
+class DnsResolver:
+    """The real `kms.ports.Resolver`.
+
+    Args:
+        reactor: sockets and timers.
+        nameservers: "address" or "address:port", IPv6 with a port as "[address]:port"; empty = the system's.
+        timeout: seconds for one lookup, all servers and repetitions together.
+        open_socket: makes a UDP socket of a family and a type.
+
+    Raises:
+        ValueError: one of `nameservers` is no address.
+    """
+
+    def __init__(
+        self,
+        reactor: NetworkReactor,
+        nameservers: tuple[str, ...] = (),
+        timeout: float = 10.0,
+        open_socket: Callable[[int, int], socket.socket] = socket.socket,
+    ) -> None:
+        self._open_socket = open_socket
+        self._reactor = reactor
+        self._timeout = timeout
+        self._stub = _make_stub(nameservers, timeout)
+        self._cache = _AnswerCache()
+        self._waiting: dict[_Key, list[Deferred[_Answer]]] = {}
+        self._slots = DeferredSemaphore(MAX_LOOKUPS_AT_ONCE)
+
+    async def lookup_mx(self, domain: str) -> MxAnswer:
+        """See `Resolver`."""
+        answer = await self._look_up(domain, dns.rdatatype.MX)
+        assert not isinstance(answer, Addresses)
+        return answer
+
+    async def lookup_addresses(self, host: str) -> AddressAnswer:
+        """See `Resolver`. RFC 6761 6.3: `localhost` is never asked for."""
+        if host == "localhost" or host.endswith(".localhost"):
+            return Addresses(("::1", "127.0.0.1"))
+        types = (dns.rdatatype.AAAA, dns.rdatatype.A)
+        lookups = [Deferred.fromCoroutine(self._look_up(host, rdtype)) for rdtype in types]
+        return _merge(await gatherResults(lookups, consumeErrors=True))
+
+    async def _look_up(self, text: str, rdtype: dns.rdatatype.RdataType) -> _Answer:
+        try:
+            name = dns.name.from_text(text)
+        except (dns.exception.DNSException, UnicodeError):
+            # Too long, or with an empty label: no zone can hold it.
+            return NoSuchDomain()
+        key = (name, rdtype)
+        cached = self._cache.get(key, self._reactor.seconds())
+        if cached is not None:
+            return cached
+        waiter: Deferred[_Answer] = Deferred()
+        waiting = self._waiting.setdefault(key, [])
+        waiting.append(waiter)
+        if len(waiting) == 1:
+            Deferred.fromCoroutine(self._answer_all(key))
+        return await waiter
+
+    async def _answer_all(self, key: _Key) -> None:
+        """Ask, keep the answer, and give it to all who wait for it."""
+        try:
+            async with self._slots:
+                found = await self._follow_aliases(*key)
+        except Exception as error:
+            # Servers say, and the network does, anything; nothing of it may look like an answer.
+            found = _fail(f"{type(error).__name__}: {error}")
+        self._cache.put(key, found, self._reactor.seconds())
+        for waiter in self._waiting.pop(key):
+            waiter.callback(found.answer)
+
+    async def _follow_aliases(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> _Found:
+        """Ask for `name`, and for what it is an alias of where the server did not do so itself."""
+        backend = TwistedBackend(self._reactor, self._timeout, self._open_socket)
+        ttl = MAX_TTL_SECONDS
+        for _ in range(MAX_ALIASES):
+            found = await self._ask(name, rdtype, backend)
+            ttl = min(ttl, found.ttl)
+            if found.alias_of is None:
+                return attrs.evolve(found, ttl=ttl)
+            name = found.alias_of
+        return _fail("a chain of aliases has no end")
+
+    async def _ask(
+        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, backend: TwistedBackend
+    ) -> _Found:
+        try:
+            answer = await self._stub.resolve(
+                name, rdtype, raise_on_no_answer=False, search=False, backend=backend
+            )
+        except dns.resolver.NXDOMAIN as error:
+            return _Found(NoSuchDomain(), _ttl_of_nxdomain(error, name))
+        return _read(answer, name)
+
+
+@attrs.frozen
+class _Found:
+    """What one lookup brought.
+
+    Attributes:
+        answer: for the caller.
+        ttl: how many seconds it may be kept.
+        alias_of: the name is an alias of this one, of which the server said nothing.
+    """
+
+    answer: _Answer
+    ttl: float
+    alias_of: dns.name.Name | None = None
+
+
+class _AnswerCache:
+    """The answers of late, the least recently used thrown out first."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[_Key, tuple[_Answer, float]] = OrderedDict()
+
+    def get(self, key: _Key, now: float) -> _Answer | None:
+        answer, expires = self._answers.get(key, (None, 0.0))
+        if answer is None:
+            return None
+        if expires <= now:
+            del self._answers[key]
+            return None
+        self._answers.move_to_end(key)
+        return answer
+
+    def put(self, key: _Key, found: _Found, now: float) -> None:
+        self._answers[key] = (found.answer, now + found.ttl)
+        self._answers.move_to_end(key)
+        if len(self._answers) > MAX_CACHED_ANSWERS:
+            self._answers.popitem(last=False)
+
+
+def parse_nameserver(text: str) -> tuple[str, int]:
+    """Read "address", "address:port" or "[address]:port".
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    try:
+        return str(ipaddress.ip_address(text.strip("[]"))), 53
+    except ValueError:
+        address, _, port = text.rpartition(":")
+        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{text!r} is no address of a DNS server") from None
+        return str(ipaddress.ip_address(address.strip("[]"))), int(port)
+
+
+def _make_stub(nameservers: tuple[str, ...], timeout: float) -> dns.asyncresolver.Resolver:
+    """Make dnspython's resolver; its own cache stays off, since it runs on the wall clock."""
+    try:
+        stub = dns.asyncresolver.Resolver(configure=not nameservers)
+    except dns.resolver.NoResolverConfiguration:
+        stub = dns.asyncresolver.Resolver(configure=False)
+        nameservers = ("127.0.0.1",)
+    if nameservers:
+        stub.nameservers = [dns.nameserver.Do53Nameserver(*parse_nameserver(text)) for text in nameservers]
+    stub.lifetime = timeout
+    stub.timeout = min(SECONDS_FOR_ONE_TRY, timeout)
+    stub.use_edns(0, 0, EDNS_PAYLOAD_OCTETS)
+    return stub
+
+
+def _read(answer: dns.resolver.Answer, name: dns.name.Name) -> _Found:
+    chain = answer.chaining_result
+    if answer.rrset is None:
+        alias_of = None if chain.canonical_name == name else chain.canonical_name
+        return _Found(NoRecords(), min(chain.minimum_ttl, MAX_NEGATIVE_TTL_SECONDS), alias_of)
+    records = _read_records(answer.rdtype, answer.rrset)
+    return _Found(records, min(chain.minimum_ttl, MAX_TTL_SECONDS))
+
+
+def _read_records(rdtype: dns.rdatatype.RdataType, records: Iterable[Any]) -> MailExchangers | Addresses:
+    if rdtype == dns.rdatatype.MX:
+        return MailExchangers(
+            tuple(MailExchanger(record.preference, _print_name(record.exchange)) for record in records)
+        )
+    return Addresses(tuple(str(ipaddress.ip_address(record.address)) for record in records))
+
+
+def _print_name(name: dns.name.Name) -> str:
+    return "" if name == dns.name.root else name.to_text(omit_final_dot=True).lower()
+
+
+def _ttl_of_nxdomain(error: dns.resolver.NXDOMAIN, name: dns.name.Name) -> float:
+    responses: dict[dns.name.Name, dns.message.QueryMessage] = error.kwargs["responses"]
+    return min(float(responses[name].resolve_chaining().minimum_ttl), MAX_NEGATIVE_TTL_SECONDS)
+
+
+def _fail(reason: str) -> _Found:
+    return _Found(LookupFailed(reason), FAILURE_TTL_SECONDS)
+
+
+def _merge(answers: list[_Answer]) -> AddressAnswer:
+    """Make one answer of those for AAAA and for A."""
+    found = [text for answer in answers if isinstance(answer, Addresses) for text in answer.addresses]
+    if found:
+        return Addresses(tuple(found))
+    for answer in answers:
+        if isinstance(answer, LookupFailed):
+            return answer
+    is_known = any(isinstance(answer, NoRecords) for answer in answers)
+    return NoRecords() if is_known else NoSuchDomain()

@@ -1,0 +1,106 @@
+"""A log file of lines, gathered and written in groups.
+
+Promises: one event is one line; text from outside is escaped, so that nobody forges a line; a full disk or a
+missing folder never stops the mail (the lines are lost, and the operator log says so once). Lines are written
+at most `_GATHER_SECONDS` after the event, and at `flush`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from kms.service.clock import Clock
+
+_GATHER_SECONDS = 0.05
+_MOST_LINES_HELD = 1000
+
+
+def escape(text: str) -> str:
+    """Make text from outside safe for a log line: printable ASCII stays, anything else is escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+class LineLog:
+    """One log.
+
+    Args:
+        path: absolute file name, or "stdout".
+        clock: for the gathering timer and the stamp.
+        stamp: prints an instant at the head of a line, given the seconds since the epoch, local time.
+    """
+
+    def __init__(self, path: str, clock: Clock, stamp: Callable[[int], str]) -> None:
+        self._path = path
+        self._clock = clock
+        self._stamp = stamp
+        self._lines: list[str] = []
+        self._timer: IDelayedCall | None = None
+        self._descriptor: int | None = None
+        self._stamped_second = -1
+        self._stamp_text = ""
+        self._is_broken = False
+        self._log = Logger(namespace="kms.log")
+
+    def open(self) -> None:
+        """Open the file for appending; called after the fork, and again to follow a rotation."""
+        self.flush()
+        self._close_file()
+        if self._path == "stdout":
+            return
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, 0o600)
+        self._is_broken = False
+
+    def write(self, text: str) -> None:
+        """Add one line; `text` has been escaped where it came from outside."""
+        second = int(self._clock.now().timestamp())
+        if second != self._stamped_second:
+            self._stamped_second = second
+            self._stamp_text = self._stamp(second)
+        self._lines.append(f"{self._stamp_text}{text}\n")
+        if self._timer is None:
+            self._timer = self._clock.call_later(_GATHER_SECONDS, self.flush)
+        elif len(self._lines) >= _MOST_LINES_HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if not self._lines:
+            return
+        text = "".join(self._lines)
+        self._lines.clear()
+        try:
+            self._write_all(text.encode("ascii", "backslashreplace"))
+            self._is_broken = False
+        except OSError as error:
+            if not self._is_broken:
+                self._log.error("{path} cannot be written: {error}", path=self._path, error=error)
+            self._is_broken = True
+
+    def _write_all(self, data: bytes) -> None:
+        if self._path == "stdout":
+            sys.__stdout__ and os.write(sys.__stdout__.fileno(), data)
+        elif self._descriptor is not None:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self.flush()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,197 @@
+"""The server's life: open, serve, reload, drain, close.
+
+Order of a start: ports (while still root), then, as the user that twistd was told, data folder and its lock,
+store, certificate, threads, queue. What cannot be opened ends the start with one clear line and status 69.
+Order of a stop: ports close at once, sessions drain within `shutdown_grace`, running deliveries may end, then
+everything is closed. A 250 that was earned is always sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from kms.config.loader import load_settings
+from kms.config.problems import ConfigError
+from kms.config.settings import Settings
+from kms.policy.relay import RelayMode
+from kms.service.app import App
+from kms.service.clock import SystemClock
+
+# TMP from kms.service.control import Control
+# TMP from kms.service.control_socket import ControlSocket
+from kms.service.listening import CannotOpen, Ports
+from kms.service.pop3_listener import Pop3Factory
+from kms.service.smtp_listener import SmtpFactory
+from kms.service.start import load_store
+from kms.service.tls import TlsFilesError
+from kms.store.data_folder import DataFolder
+from kms.store.schema import StoreError
+
+EX_UNAVAILABLE = 69
+_SWEEP_SECONDS = 600.0
+
+
+class MailServer(service.Service):
+    """The service that twistd runs.
+
+    Args:
+        settings: of the file.
+        path: of the file, absolute, for a reload.
+        reactor: of the process.
+        is_foreground: nothing forks, so a failed start may end the process with its own status.
+    """
+
+    def __init__(self, settings: Settings, path: Path, reactor: Any, is_foreground: bool) -> None:
+        self._path = path
+        self._reactor = reactor
+        self._is_foreground = is_foreground
+        self._clock = SystemClock(reactor)
+        self._ports = Ports(reactor)
+        self._sweep = LoopingCall(self._forget_old)
+        self._has_ports = False
+        self.app = App(settings, reactor, self._clock)
+        self._folder = DataFolder(settings.server.data_dir)
+        # TMP self._control = ControlSocket(Control(self.app, self.reload), settings.control_socket, reactor)
+        self._log = Logger(namespace="kms")
+        if settings.tls.certificate is not None:
+            self.app.certificate.load(settings.tls, self._clock.now())
+
+    # Start
+
+    def privilegedStartService(self) -> None:
+        """Open the ports, which may need root."""
+        self._guarded(self._open_ports)
+
+    def startService(self) -> None:
+        """Open everything else and begin to serve."""
+        service.Service.startService(self)
+        self._guarded(self._start)
+
+    def _guarded(self, step: Any) -> None:
+        try:
+            step()
+        except (CannotOpen, StoreError, TlsFilesError, OSError) as error:
+            text = str(error)
+            print(text if text.startswith("kms") else f"kms: {text}", file=sys.__stderr__, flush=True)
+            if self._is_foreground:
+                raise SystemExit(EX_UNAVAILABLE) from None
+            raise CannotOpen(text) from None
+
+    def _open_ports(self) -> None:
+        if self._has_ports:
+            return
+        self._has_ports = True
+        listen = self.app.settings.listen
+        for name, factory in (*self.app.smtp.items(), *self.app.pop3.items()):
+            for place in getattr(listen, name):
+                is_wrapped = name in ("submissions", "pop3s")
+                wrapped = self.app.certificate.wrap(factory) if is_wrapped else factory
+                self._ports.listen(name, place, wrapped)
+
+    def _start(self) -> None:
+        os.umask(0o077)
+        app = self.app
+        settings = app.settings
+        self._open_ports()
+        self._folder.open()
+        for log in (app.mail_log.lines, app.security_log.lines):
+            log.open()
+        app.mail_log.open()
+        load_store(app, self._log)
+        if settings.tls.certificate is None:
+            app.certificate.load(settings.tls, self._clock.now())
+        for pool in (app.hashing, app.bodies):
+            pool.start()
+        app.mailboxes.start()
+        app.database.start()
+        # TMP self._control.start()
+        self._sweep.start(_SWEEP_SECONDS, now=False)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
+        if settings.relay.mode is RelayMode.OPEN:
+            app.security_log.open_relay_started()
+            self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
+        app.runner.start()
+        self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))
+
+    def _forget_old(self) -> Deferred[None]:
+        swept = Deferred.fromCoroutine(self.app.windows.sweep())
+        return swept.addErrback(
+            lambda failure: self._log.failure("Old windows could not be removed", failure)
+        )
+
+    # Reload
+
+    def reload(self) -> tuple[str, ...]:
+        """Read the configuration anew; one that is wrong changes nothing.
+
+        Returns:
+            The problems; empty when the configuration is in force.
+        """
+        try:
+            settings = load_settings(self._path)
+            self.app.certificate.load(settings.tls, self._clock.now())
+        except ConfigError as error:
+            return tuple(str(problem) for problem in error.problems)
+        except (OSError, TlsFilesError) as error:
+            return (str(error),)
+        self.app.use(settings)
+        loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
+        loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
+        for log in (self.app.mail_log.lines, self.app.security_log.lines):
+            log.open()
+        return ()
+
+    def _reload_logged(self) -> None:
+        problems = self.reload()
+        for problem in problems:
+            self._log.error("reload: {problem}", problem=problem)
+        if not problems:
+            self._log.info("reloaded {path}", path=self._path)
+
+    # Stop
+
+    def stopService(self) -> Deferred[None]:
+        """Close the ports at once, let transactions end within the grace, then close all."""
+        service.Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        app = self.app
+        grace = app.settings.server.shutdown_grace.total_seconds()
+        await self._ports.close()
+        app.runner.stop()
+        factories: tuple[SmtpFactory | Pop3Factory, ...] = (*app.smtp.values(), *app.pop3.values())
+        drained = [factory.drain() for factory in factories]
+        await self._within(grace, gatherResults([*drained, app.outbound.drain()], consumeErrors=True))
+        for factory in factories:
+            factory.cut()
+        # TMP await self._control.stop()
+        app.remote.pool.abort()
+        await self._within(1.0, app.runner.idle())
+        await self._close_store()
+
+    async def _within(self, seconds: float, waiting: Deferred[Any]) -> None:
+        with contextlib.suppress(TimeoutError):
+            await waiting.addTimeout(seconds, self._reactor)
+
+    async def _close_store(self) -> None:
+        app = self.app
+        if self._sweep.running:
+            self._sweep.stop()
+        await app.database.stop()
+        app.mailboxes.stop()
+        for pool in (app.hashing, app.bodies):
+            pool.stop()
+        app.mail_log.lines.close()
+        app.security_log.lines.close()
+        self._folder.close()

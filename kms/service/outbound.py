@@ -1,0 +1,178 @@
+"""Outgoing transactions: at most so many at one moment in all, and so many to one destination.
+
+Destinations take turns, so that one with much mail does not hold up the others. A destination is a domain, or
+the smarthost for everything foreign. A transaction whose outcome is not yet committed still counts for its
+destination: at most two of them stand for each connection, which bounds what a crash can send twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kms.domain import reply
+from kms.domain.content import Content
+from kms.domain.envelope import Recipient
+from kms.domain.outcome import Deferred as DeferredOutcome
+from kms.domain.outcome import Failed, Outcome
+from kms.domain.queue_entry import QueueEntry
+from kms.ports import Sender
+from kms.service.route_finder import RouteFinder
+
+NOWHERE = "none"
+
+
+@attrs.frozen
+class Transmission:
+    """One message to one destination: one outgoing transaction.
+
+    Attributes:
+        done: called once with an outcome for each recipient, and whether a smarthost was the way.
+    """
+
+    entry: QueueEntry
+    recipients: tuple[Recipient, ...]
+    content: Content
+    done: Callable[[dict[int, Outcome], bool], None]
+
+
+@attrs.define
+class _Destination:
+    domain: str
+    waiting: deque[Transmission] = attrs.field(factory=deque)
+    running: int = 0
+    uncommitted: int = 0
+
+
+@attrs.define
+class OutboundRules:
+    """How many transactions may run.
+
+    Attributes:
+        delivery_tasks: in all.
+        per_destination: to one destination.
+    """
+
+    delivery_tasks: int = 32
+    per_destination: int = 5
+
+
+class Outbound:
+    """Runs the outgoing transactions.
+
+    Args:
+        rules: the limits; a reload replaces the attribute.
+        routes: finds the next hops of a domain.
+        sender: makes one attempt.
+    """
+
+    def __init__(self, rules: OutboundRules, routes: RouteFinder, sender: Sender) -> None:
+        self.rules = rules
+        self._routes = routes
+        self._sender = sender
+        self._destinations: dict[str, _Destination] = {}
+        self._turn: deque[_Destination] = deque()
+        self._running = 0
+        self._drained: Deferred[None] | None = None
+        self._log = Logger(namespace="kms.outbound")
+
+    @property
+    def running(self) -> int:
+        """Outgoing transactions at this moment."""
+        return self._running
+
+    def destination_of(self, domain: str) -> str:
+        """The destination of a domain's mail: itself, or "" for the smarthost."""
+        return "" if self._routes.rules.smarthosts else domain
+
+    def submit(self, destination: str, transmission: Transmission) -> None:
+        """Let a transaction wait for its turn."""
+        found = self._destinations.get(destination)
+        if found is None:
+            found = self._destinations[destination] = _Destination(destination)
+            self._turn.append(found)
+        found.waiting.append(transmission)
+        self._start_more()
+
+    def committed(self, destination: str) -> None:
+        """The outcome of a transaction stands in the store."""
+        found = self._destinations.get(destination)
+        if found is not None:
+            found.uncommitted -= 1
+            self._forget_idle(found)
+        self._start_more()
+
+    def drain(self) -> Deferred[None]:
+        """Start nothing more; fires when what is under way has ended."""
+        self._drained = Deferred()
+        drained = self._drained
+        self._tell_drained()
+        return drained
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and not self._running and not self._drained.called:
+            self._drained.callback(None)
+
+    def _may_start(self, destination: _Destination) -> bool:
+        limit = self.rules.per_destination
+        return (
+            bool(destination.waiting)
+            and destination.running < limit
+            and destination.running + destination.uncommitted < 2 * limit
+        )
+
+    def _start_more(self) -> None:
+        if self._drained is not None:
+            return
+        idle = 0
+        while self._running < self.rules.delivery_tasks and idle < len(self._turn):
+            destination = self._turn[0]
+            self._turn.rotate(-1)
+            if self._may_start(destination):
+                idle = 0
+                self._start(destination, destination.waiting.popleft())
+            else:
+                idle += 1
+
+    def _start(self, destination: _Destination, transmission: Transmission) -> None:
+        self._running += 1
+        destination.running += 1
+        sent = Deferred.fromCoroutine(self._send(destination.domain, transmission))
+        sent.addErrback(self._trouble, transmission)
+        sent.addCallback(self._sent, destination, transmission)
+        sent.addErrback(lambda failure: self._log.failure("An outcome could not be recorded", failure))
+
+    async def _send(self, domain: str, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
+        route = await self._routes.find(domain)
+        if isinstance(route, (DeferredOutcome, Failed)):
+            return {recipient.recipient_id: route for recipient in transmission.recipients}, False
+        outcomes = await self._sender.send(
+            route.hops, transmission.entry.envelope, transmission.recipients, transmission.content
+        )
+        return outcomes, route.through_smarthost
+
+    def _trouble(self, failure: Failure, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
+        self._log.failure("An outgoing transaction failed within kms", failure)
+        trouble = DeferredOutcome(reply.TROUBLE, NOWHERE)
+        through_smarthost = bool(self._routes.rules.smarthosts)
+        return {recipient.recipient_id: trouble for recipient in transmission.recipients}, through_smarthost
+
+    def _sent(
+        self, result: tuple[dict[int, Outcome], bool], destination: _Destination, transmission: Transmission
+    ) -> None:
+        self._running -= 1
+        destination.running -= 1
+        destination.uncommitted += 1
+        transmission.done(*result)
+        self._start_more()
+        self._tell_drained()
+
+    def _forget_idle(self, destination: _Destination) -> None:
+        if not destination.waiting and not destination.running and not destination.uncommitted:
+            del self._destinations[destination.domain]
+            self._turn.remove(destination)

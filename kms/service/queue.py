@@ -1,0 +1,133 @@
+"""The durable queue as the services see it: take a message, claim what is due, settle what came of it.
+
+What is answered 250 has been committed here. A message that has room in memory is inserted already leased to
+this process and tried at once, without being read again; anything else is claimed from the store when due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from kms.domain.content import Content, InlineContent
+from kms.domain.queue_entry import QueueEntry
+from kms.service.clock import Clock
+from kms.service.database import Database
+from kms.store.queue_store import (
+    Claimed,
+    FinishedPart,
+    NewEntry,
+    NumberSource,
+    QueueStore,
+    SetAside,
+    Settled,
+    Settlement,
+    earliest_due,
+)
+
+OWNER = "server"
+_LEASE = timedelta(hours=6)
+_MOST_HELD = 2_000
+_MOST_HELD_OCTETS = 64 * 1024 * 1024
+
+
+def _held_octets(content: Content) -> int:
+    return len(content.data) if isinstance(content, InlineContent) else 0
+
+
+class Queue:
+    """The queue of this process.
+
+    Args:
+        database: commits.
+        store: the queue's tables.
+        clock: for arrivals and leases.
+    """
+
+    def __init__(self, database: Database, store: QueueStore, clock: Clock) -> None:
+        self._database = database
+        self._store = store
+        self._numbers = NumberSource(0)
+        self._clock = clock
+        self._held = 0
+        self._held_octets = 0
+        self.on_accepted: Callable[[QueueEntry, Content], object] = _ignore
+        self.on_waiting: Callable[[], object] = _ignore
+
+    def start(self, greatest: int) -> None:
+        """Make numbers above the greatest that may have been used."""
+        self._numbers = NumberSource(greatest)
+
+    def next_number(self) -> tuple[int, datetime]:
+        """Make the number of a new entry, and say when it was made."""
+        now = self._clock.now()
+        return self._numbers.next(now), now
+
+    @property
+    def has_room(self) -> bool:
+        """True while more messages may be held in memory for their attempt."""
+        return self._held < _MOST_HELD and self._held_octets < _MOST_HELD_OCTETS
+
+    def _hold(self, content: Content) -> None:
+        self._held += 1
+        self._held_octets += _held_octets(content)
+
+    def let_go(self, content: Content) -> None:
+        """The attempt with this content is over; it is not held any more."""
+        self._held -= 1
+        self._held_octets -= _held_octets(content)
+
+    def accept(self, entry: QueueEntry, content: Content) -> Deferred[None]:
+        """Take responsibility for a message.
+
+        Returns:
+            Fires after the commit; the first attempt begins then too. Fails with StoreError, and nothing is
+            kept.
+        """
+        new = NewEntry(entry, content, is_leased=self.has_room)
+        if new.is_leased:
+            self._hold(content)
+        added = self._database.run_batched(self._store.add, new)
+        return added.addCallbacks(
+            self._committed, self._not_committed, callbackArgs=(new,), errbackArgs=(new,)
+        )
+
+    def _committed(self, _: None, new: NewEntry) -> None:
+        if new.is_leased:
+            self.on_accepted(new.entry, new.content)
+        else:
+            self.on_waiting()
+
+    def _not_committed(self, failure: Failure, new: NewEntry) -> Failure:
+        if new.is_leased:
+            self.let_go(new.content)
+        return failure
+
+    async def claim(self, limit: int) -> tuple[list[Claimed], list[SetAside]]:
+        """Lease up to `limit` due entries; each is held until `let_go`. Damaged ones are set aside instead."""
+        now = self._clock.now()
+        claimed, damaged = await self._database.run(
+            lambda connection: self._store.claim(connection, now, limit, OWNER, now + _LEASE)
+        )
+        for item in claimed:
+            self._hold(item.content)
+        return claimed, damaged
+
+    def finish_part(self, part: FinishedPart) -> Deferred[bool]:
+        """Record recipients that are finished while others of the same attempt are still tried."""
+        return self._database.run_batched(self._store.finish_part, part)
+
+    def settle(self, settlement: Settlement) -> Deferred[Settled]:
+        """Record what came of an attempt, in one transaction with the reports that it causes."""
+        return self._database.run_batched(self._store.settle, settlement)
+
+    async def earliest_due(self) -> datetime | None:
+        """When the next entry that nobody holds is due; None for an empty queue."""
+        return await self._database.run(earliest_due)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens yet."""

@@ -1,0 +1,335 @@
+"""Starts what is due, and records what came of it.
+
+One attempt: the pending recipients are grouped by destination; mailboxes and outgoing transactions report an
+outcome for each; what was delivered is settled as soon as its group is done, the rest when all are. The store is
+written first, reports in the same transaction: a restart takes up exactly there. An exception of any kind is a
+deferral, never a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kms.domain import reply
+from kms.domain.content import Content
+from kms.domain.envelope import Recipient
+from kms.domain.outcome import Deferred as DeferredOutcome
+from kms.domain.outcome import Delivered, Outcome
+from kms.domain.queue_entry import QueueEntry, format_queue_id
+from kms.policy.recipient import DomainKind, classify_domain
+from kms.policy.retry import RetryRules
+from kms.policy.settlement import TriedRecipient, plan_settlement
+from kms.service.bounces import Bounces
+from kms.service.clock import Clock
+from kms.service.directory import DirectoryCache
+from kms.service.local_delivery import LocalDelivery, LocalRecipient
+from kms.service.mail_log import MailLog
+from kms.service.outbound import Outbound, Transmission
+from kms.service.queue import Queue
+from kms.store.queue_store import Claimed, FinishedPart, SetAside, Settled, Settlement
+
+_CLAIM_LIMIT = 100
+_LONGEST_SLEEP_SECONDS = 60.0
+_TROUBLE_PAUSE_SECONDS = 5.0
+
+
+@attrs.define
+class Attempt:
+    """One attempt at one entry.
+
+    Attributes:
+        groups_left: mailboxes and outgoing transactions that have not answered yet.
+        outcomes: so far, by recipient id.
+        through_smarthost: ids of the recipients whose way is a smarthost.
+    """
+
+    entry: QueueEntry
+    content: Content
+    groups_left: int = 0
+    outcomes: dict[int, tuple[Recipient, Outcome]] = attrs.field(factory=dict)
+    through_smarthost: set[int] = attrs.field(factory=set)
+    destinations: list[str] = attrs.field(factory=list)
+
+    def tried(self) -> list[TriedRecipient]:
+        """The recipients with what came of them, in the order of their ids."""
+        return [
+            TriedRecipient(recipient, outcome, number in self.through_smarthost)
+            for number, (recipient, outcome) in sorted(self.outcomes.items())
+        ]
+
+
+class QueueRunner:
+    """Works on the queue.
+
+    Args:
+        queue: what is due, and where outcomes go.
+        rules: when to try again; a reload replaces the attribute.
+        directory: which domains are local.
+        local: delivers to mailboxes.
+        outbound: delivers to other servers.
+        bounces: makes reports.
+        remove_body: unlinks a body file, elsewhere than on the reactor.
+        log: the mail log.
+        clock: for all of it.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        rules: RetryRules,
+        directory: DirectoryCache,
+        local: LocalDelivery,
+        outbound: Outbound,
+        bounces: Bounces,
+        remove_body: Callable[[str], object],
+        log: MailLog,
+        clock: Clock,
+    ) -> None:
+        self._queue = queue
+        self.rules = rules
+        self._directory = directory
+        self._local = local
+        self._outbound = outbound
+        self._bounces = bounces
+        self._remove_body = remove_body
+        self._mail_log = log
+        self._clock = clock
+        self._attempts: dict[int, Attempt] = {}
+        self._timer: IDelayedCall | None = None
+        self._wakes_at = 0.0
+        self._is_claiming = False
+        self._must_claim_again = False
+        self._is_stopped = True
+        self._settling = 0
+        self._idle: Deferred[None] | None = None
+        self._log = Logger(namespace="kms.queue")
+        queue.on_accepted = self._begin
+        queue.on_waiting = self.wake
+
+    @property
+    def attempts(self) -> int:
+        """Entries that are being tried at this moment."""
+        return len(self._attempts)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._is_stopped = False
+        self.wake()
+
+    def stop(self) -> None:
+        """Claim nothing more; what is under way may end."""
+        self._is_stopped = True
+        self._cancel_timer()
+
+    def idle(self) -> Deferred[None]:
+        """Fires when every outcome that is known has been recorded; deliveries not begun are not waited for."""
+        self._idle = Deferred()
+        idle = self._idle
+        self._tell_idle()
+        return idle
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and not self._settling:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+
+    # What is due
+
+    def wake(self) -> None:
+        """Look for due entries now."""
+        if self._is_claiming or self._is_stopped:
+            self._must_claim_again = True
+            return
+        if not self._queue.has_room:
+            self._must_claim_again = True
+            return
+        self._is_claiming = True
+        self._cancel_timer()
+        Deferred.fromCoroutine(self._claim()).addErrback(self._claim_failed)
+
+    async def _claim(self) -> None:
+        self._must_claim_again = False
+        claimed, damaged = await self._queue.claim(_CLAIM_LIMIT)
+        self._is_claiming = False
+        self._take(claimed, damaged)
+        if len(claimed) == _CLAIM_LIMIT or self._must_claim_again:
+            self.wake()
+            return
+        due = await self._queue.earliest_due()
+        if due is not None:
+            self._wake_at(due)
+
+    def _claim_failed(self, failure: Failure) -> None:
+        self._log.failure("The queue cannot be read", failure)
+        self._is_claiming = False
+        self._sleep(_TROUBLE_PAUSE_SECONDS)
+
+    def _take(self, claimed: list[Claimed], damaged: list[SetAside]) -> None:
+        for bad in damaged:
+            queue_id = format_queue_id(bad.number)
+            self._mail_log.set_aside(queue_id, bad.reason)
+            self._log.error("{queue_id} was set aside: {reason}", queue_id=queue_id, reason=bad.reason)
+        for item in claimed:
+            if item.entry.number in self._attempts:
+                self._queue.let_go(item.content)
+            else:
+                self._begin(item.entry, item.content)
+
+    def _wake_at(self, due: datetime) -> None:
+        wait = (due - self._clock.now()).total_seconds()
+        self._sleep(min(max(wait, 0.0), _LONGEST_SLEEP_SECONDS))
+
+    def _sleep(self, seconds: float) -> None:
+        """Wake after so many seconds, or sooner where that was planned already."""
+        at = self._clock.monotonic() + seconds
+        if self._is_stopped or (self._timer is not None and self._timer.active() and self._wakes_at <= at):
+            return
+        self._cancel_timer()
+        self._wakes_at = at
+        self._timer = self._clock.call_later(seconds, self.wake)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    # One attempt
+
+    def _begin(self, entry: QueueEntry, content: Content) -> None:
+        attempt = self._attempts[entry.number] = Attempt(entry, content)
+        abroad: dict[str, list[Recipient]] = {}
+        directory = self._directory.current
+        local = []
+        for recipient in entry.envelope.recipients:
+            domain = recipient.forward_path.domain
+            if classify_domain(directory, domain) is DomainKind.LOCAL:
+                local.append(recipient)
+            else:
+                abroad.setdefault(self._outbound.destination_of(domain), []).append(recipient)
+        attempt.groups_left = len(local) + len(abroad)
+        for recipient in local:
+            self._local.deliver(LocalRecipient(entry, recipient, content, self._local_done))
+        for destination, recipients in abroad.items():
+            self._send(attempt, destination, tuple(recipients))
+
+    def _local_done(self, item: LocalRecipient, outcome: Outcome) -> None:
+        attempt = self._attempts[item.entry.number]
+        attempt.outcomes[item.recipient.recipient_id] = (item.recipient, outcome)
+        self._group_done(attempt, (item.recipient.recipient_id,))
+
+    def _send(self, attempt: Attempt, destination: str, recipients: tuple[Recipient, ...]) -> None:
+        def done(outcomes: dict[int, Outcome], through_smarthost: bool) -> None:
+            for recipient in recipients:
+                number = recipient.recipient_id
+                missing = DeferredOutcome(reply.TROUBLE, "none")
+                attempt.outcomes[number] = (recipient, outcomes.get(number, missing))
+                if through_smarthost:
+                    attempt.through_smarthost.add(number)
+            attempt.destinations.append(destination)
+            self._group_done(attempt, tuple(outcomes))
+
+        self._outbound.submit(destination, Transmission(attempt.entry, recipients, attempt.content, done))
+
+    def _group_done(self, attempt: Attempt, ids: tuple[int, ...]) -> None:
+        attempt.groups_left -= 1
+        if not attempt.groups_left:
+            self._finish(attempt)
+            return
+        delivered = tuple(number for number in ids if isinstance(attempt.outcomes[number][1], Delivered))
+        if delivered:
+            entry = attempt.entry
+            self._queue.finish_part(FinishedPart(entry.number, entry.fence, delivered)).addErrback(
+                lambda failure: self._log.failure("A part of an outcome could not be recorded", failure)
+            )
+
+    # What came of it
+
+    def _finish(self, attempt: Attempt) -> None:
+        self._settling += 1
+        self._log_outcomes(attempt)
+        entry = attempt.entry
+        if all(isinstance(outcome, Delivered) for _, outcome in attempt.outcomes.values()):
+            self._settle(attempt, Settlement(entry.number, entry.fence, finished=tuple(attempt.outcomes)))
+        else:
+            self._decide_later(attempt)
+
+    def _log_outcomes(self, attempt: Attempt) -> None:
+        entry = attempt.entry
+        delay = (self._clock.now() - entry.arrived_at).total_seconds()
+        for recipient, outcome in attempt.outcomes.values():
+            self._mail_log.attempted(entry, recipient.forward_path, recipient.original, outcome, delay)
+
+    def _decide_later(self, attempt: Attempt) -> None:
+        decided = Deferred.fromCoroutine(self._decide(attempt))
+        decided.addCallbacks(
+            lambda settlement: self._settle(attempt, settlement),
+            lambda failure: self._again(failure, lambda: self._decide_later(attempt)),
+        )
+
+    async def _decide(self, attempt: Attempt) -> Settlement:
+        """Say what becomes of an entry with recipients that were not delivered to."""
+        entry, now = attempt.entry, self._clock.now()
+        plan = plan_settlement(attempt.tried(), entry, self.rules, now)
+        report = None
+        warned_at = None
+        if plan.failed:
+            report = await self._bounces.failed(entry, attempt.content, plan.failed)
+        elif plan.warn:
+            report = await self._bounces.delayed(entry, attempt.content, plan.deferred, self.rules)
+            warned_at = now
+        delivered = (
+            number for number, (_, outcome) in attempt.outcomes.items() if isinstance(outcome, Delivered)
+        )
+        return Settlement(
+            number=entry.number,
+            fence=entry.fence,
+            finished=(*delivered, *(item.recipient.recipient_id for item in plan.failed)),
+            last_status={item.recipient.recipient_id: item.status_text for item in plan.deferred},
+            due_at=plan.due_at,
+            warned_at=warned_at,
+            report=report,
+        )
+
+    def _settle(self, attempt: Attempt, settlement: Settlement) -> None:
+        self._queue.settle(settlement).addCallbacks(
+            lambda settled: self._settled(settled, attempt, settlement),
+            lambda failure: self._again(failure, lambda: self._settle(attempt, settlement)),
+        )
+
+    def _again(self, failure: Failure, call: Callable[[], object]) -> None:
+        """The outcome could not be recorded: hold on to it, so that nothing is sent twice, and try again."""
+        self._log.failure("An outcome could not be recorded; it will be tried again", failure)
+        self._clock.call_later(_TROUBLE_PAUSE_SECONDS, call)
+
+    def _settled(self, settled: Settled, attempt: Attempt, settlement: Settlement) -> None:
+        self._let_go(attempt)
+        if not settled.was_taken:
+            self._log.warn(
+                "{queue_id}: the lease was lost, outcome not taken", queue_id=attempt.entry.queue_id
+            )
+        elif settlement.due_at is None:
+            self._mail_log.removed(attempt.entry.queue_id)
+        else:
+            self._wake_at(settlement.due_at)
+        if settled.unused_body is not None:
+            self._remove_body(settled.unused_body)
+        if settlement.report is not None and settled.was_taken:
+            self._mail_log.queued(settlement.report.entry)
+            self.wake()
+
+    def _let_go(self, attempt: Attempt) -> None:
+        self._settling -= 1
+        self._tell_idle()
+        del self._attempts[attempt.entry.number]
+        self._queue.let_go(attempt.content)
+        for destination in attempt.destinations:
+            self._outbound.committed(destination)
+        if self._must_claim_again and self._queue.has_room:
+            self.wake()

@@ -1,0 +1,246 @@
+"""Answers the SMTP session's events: asks the checks, receives the content, stores the message.
+
+An answer that needs no waiting is a plain `Reply`, so that the common path costs no Deferred. The answer to the
+end of data is a Deferred that fires after the commit: 250 is said only when message and envelope are on stable
+storage (RFC 5321 6.1). Whatever is unknown is 451 and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kms.domain import reply
+from kms.domain.content import Content, InlineContent
+from kms.domain.envelope import Envelope
+from kms.domain.message import count_received
+from kms.domain.queue_entry import QueueEntry
+from kms.domain.reply import Reply
+from kms.policy.transaction import judge_hops
+from kms.protocol.smtp_events import (
+    ContentEnded,
+    ContentReceived,
+    ContentRefused,
+    Event,
+    LoginOffered,
+    RecipientOffered,
+    SenderOffered,
+    TransactionAborted,
+)
+from kms.service.clock import Clock
+from kms.service.incoming import BodyFiles, IncomingContent
+from kms.service.mail_log import MailLog
+from kms.service.portal import IRelayAvatar, LoginsBusy, PasswordLogin, RelayAvatar
+from kms.service.queue import Queue
+from kms.service.recipient_check import RecipientCheck
+from kms.service.security_log import SecurityLog
+from kms.service.sender_check import SenderCheck
+from kms.service.trace_fields import TraceFields
+from kms.service.visit import Transaction, Visit
+
+Answer = Reply | Deferred[Reply] | Deferred[None] | None
+
+
+class Reception:
+    """Decides for all SMTP sessions of the server.
+
+    Args:
+        senders: decides about MAIL.
+        recipients: decides about RCPT.
+        portal: proves logins.
+        queue: takes the message.
+        files: where large contents go while they come.
+        trace: composes the fields that go before a content.
+        logs: mail log and security log.
+        clock: when a message arrived.
+    """
+
+    def __init__(
+        self,
+        senders: SenderCheck,
+        recipients: RecipientCheck,
+        portal: Portal,
+        queue: Queue,
+        files: BodyFiles,
+        trace: TraceFields,
+        logs: tuple[MailLog, SecurityLog],
+        clock: Clock,
+    ) -> None:
+        self._senders = senders
+        self._recipients = recipients
+        self._portal = portal
+        self._queue = queue
+        self._files = files
+        self._trace = trace
+        self._mail_log, self._security_log = logs
+        self._clock = clock
+        self._log = Logger(namespace="kms.reception")
+        self._answers: dict[type, Callable[[Visit, Any], Answer]] = {
+            SenderOffered: self._sender_offered,
+            RecipientOffered: self._recipient_offered,
+            ContentReceived: self._content_received,
+            ContentEnded: self._content_ended,
+            ContentRefused: self._content_refused,
+            TransactionAborted: self._transaction_aborted,
+            LoginOffered: self._login_offered,
+        }
+
+    def answer(self, visit: Visit, event: Event) -> Answer:
+        """Answer one event of a session.
+
+        Returns:
+            A reply, or a Deferred of one; None, or a Deferred of None, for an event that wants no reply. A
+            Deferred never fails: trouble of ours is 451 4.3.0, logged with its traceback.
+        """
+        try:
+            return self._answers[type(event)](visit, event)
+        except Exception:
+            return self._trouble(Failure())
+
+    def connected(self, visit: Visit) -> None:
+        """A client has connected."""
+        self._mail_log.connected(visit.client)
+
+    def connection_lost(self, visit: Visit) -> None:
+        """The session is over, however: what was not committed is forgotten."""
+        visit.drop_transaction()
+        self._mail_log.disconnected(visit.client)
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Reply]) -> Deferred[Reply]:
+        return Deferred.fromCoroutine(coroutine).addErrback(self._trouble)
+
+    def _trouble(self, failure: Failure) -> Reply:
+        self._log.failure("An event could not be answered", failure)
+        return reply.TROUBLE
+
+    def _sender_offered(self, visit: Visit, event: SenderOffered) -> Answer:
+        return self._senders.judge_at_once(visit, event) or self._wait(self._senders.judge(visit, event))
+
+    def _recipient_offered(self, visit: Visit, event: RecipientOffered) -> Answer:
+        return self._recipients.judge_at_once(visit, event) or self._wait(
+            self._recipients.judge(visit, event)
+        )
+
+    # AUTH
+
+    def _login_offered(self, visit: Visit, event: LoginOffered) -> Answer:
+        return self._wait(self._log_in(visit, event))
+
+    async def _log_in(self, visit: Visit, event: LoginOffered) -> Reply:
+        login = PasswordLogin(event.user, event.password)
+        try:
+            if event.authorization not in ("", event.user):
+                raise UnauthorizedLogin()
+            _, avatar, _ = await self._portal.login(login, visit.client, IRelayAvatar)
+        except UnauthorizedLogin:
+            self._security_log.smtp_login_failed(visit.client, event.mechanism)
+            return reply.AUTHENTICATION_FAILED
+        except LoginsBusy:
+            return reply.AUTHENTICATION_TROUBLE
+        except Exception:
+            self._log.failure("A login could not be checked")
+            return reply.AUTHENTICATION_TROUBLE
+        assert isinstance(avatar, RelayAvatar)
+        visit.account = avatar.account
+        return reply.AUTHENTICATED
+
+    # The content
+
+    def _content_of(self, visit: Visit, transaction: Transaction) -> IncomingContent:
+        if transaction.content is None:
+            number, now = self._queue.next_number()
+            transaction.content = IncomingContent(self._files, number, now)
+        return transaction.content
+
+    def _prefix_maker(self, visit: Visit, transaction: Transaction) -> Callable[[bytes], bytes]:
+        return lambda header: self._trace.compose(visit, transaction, header)
+
+    def _content_received(self, visit: Visit, event: ContentReceived) -> Answer:
+        transaction = visit.transaction
+        assert transaction is not None
+        content = self._content_of(visit, transaction)
+        if content.has_failed:
+            return None
+        written = content.take(event.data, self._prefix_maker(visit, transaction))
+        return None if written is None else written.addErrback(content.failed)
+
+    def _content_ended(self, visit: Visit, event: ContentEnded) -> Answer:
+        transaction, visit.transaction = visit.transaction, None
+        assert transaction is not None
+        content = self._content_of(visit, transaction)
+        if content.is_empty:
+            return self._small_content_ended(visit, transaction, event.data)
+        return self._wait(self._large_content_ended(visit, transaction, event.data))
+
+    def _small_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Answer:
+        content = transaction.content
+        assert content is not None
+        refusal = judge_hops(count_received(data), self._senders.rules)
+        if refusal is not None:
+            return self._refuse(visit, transaction, refusal)
+        stored = InlineContent(self._trace.compose(visit, transaction, data) + data)
+        entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
+        accepted = self._queue.accept(entry, stored)
+        return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
+
+    async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
+        content = transaction.content
+        assert content is not None
+        make_prefix = self._prefix_maker(visit, transaction)
+        try:
+            if data and not content.has_failed:
+                written = content.take(data, make_prefix)
+                if written is not None:
+                    await written
+            refusal = judge_hops(content.scanner.received_count, self._senders.rules)
+            if content.has_failed:
+                refusal = reply.TROUBLE
+            if refusal is not None:
+                content.discard()
+                return self._refuse(visit, transaction, refusal)
+            stored = await content.store(make_prefix)
+            entry = self._make_entry(transaction, stored, content.is_8bit)
+            await self._queue.accept(entry, stored)
+        except BaseException:
+            content.discard()
+            raise
+        return self._accepted(None, visit, entry)
+
+    def _make_entry(self, transaction: Transaction, stored: Content, is_8bit: bool) -> QueueEntry:
+        content = transaction.content
+        assert content is not None
+        recipients = tuple(transaction.recipients.values())
+        return QueueEntry(
+            number=content.number,
+            envelope=Envelope(transaction.reverse_path, recipients, is_8bit),
+            arrived_at=content.started_at,
+            content_octets=stored.octets,
+            due_at=content.started_at,
+        )
+
+    def _accepted(self, _: object, visit: Visit, entry: QueueEntry) -> Reply:
+        login = visit.account.login if visit.account else None
+        self._mail_log.accepted(entry, visit.client, visit.session.client_name, login)
+        return reply.queued(entry.queue_id)
+
+    def _refuse(self, visit: Visit, transaction: Transaction, refusal: Reply) -> Reply:
+        name = visit.session.client_name
+        self._mail_log.rejected("END-OF-MESSAGE", visit.client, name, refusal, transaction.reverse_path)
+        return refusal
+
+    def _content_refused(self, visit: Visit, event: ContentRefused) -> Answer:
+        transaction = visit.transaction
+        if transaction is not None:
+            self._refuse(visit, transaction, event.reply)
+        visit.drop_transaction()
+        return None
+
+    def _transaction_aborted(self, visit: Visit, event: TransactionAborted) -> Answer:
+        visit.drop_transaction()
+        return None

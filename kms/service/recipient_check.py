@@ -1,0 +1,149 @@
+"""Decides about RCPT: who is behind a local address, and may this client send to a foreign one?
+
+The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from kms.domain import reply
+from kms.domain.account import Account
+from kms.domain.address import Mailbox
+from kms.domain.reply import Reply
+from kms.policy.recipient import (
+    AliasLoop,
+    DisabledMailbox,
+    DomainKind,
+    NoPostmaster,
+    Resolution,
+    Resolved,
+    UnknownRecipient,
+    classify_domain,
+)
+from kms.policy.relay import RelayVerdict
+from kms.policy.transaction import TransactionRules, judge_recipient_count
+from kms.protocol.smtp_events import RecipientOffered
+from kms.service.directory import DirectoryCache
+from kms.service.mail_log import MailLog
+from kms.service.quota import Quota
+from kms.service.relay_check import RelayCheck
+from kms.service.security_log import SecurityLog
+from kms.service.visit import Transaction, Visit
+
+
+class RecipientCheck:
+    """May this recipient be added to the transaction?
+
+    Args:
+        rules: the settings; a reload replaces the attribute.
+        directory: who exists.
+        relay: whether the client may send to foreign domains.
+        quota: whether a mailbox is full.
+        logs: tell of refusals.
+    """
+
+    def __init__(
+        self,
+        rules: TransactionRules,
+        directory: DirectoryCache,
+        relay: RelayCheck,
+        quota: Quota,
+        logs: tuple[MailLog, SecurityLog],
+    ) -> None:
+        self.rules = rules
+        self._directory = directory
+        self._relay = relay
+        self._quota = quota
+        self._mail_log, self._security_log = logs
+
+    def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Reply | None:
+        """Judge where nothing has to be waited for; None where `judge` must be awaited."""
+        transaction = _transaction_of(visit)
+        refusal = judge_recipient_count(transaction.accepted, self.rules)
+        if refusal is not None:
+            return self._refuse(visit, event.forward_path, refusal)
+        path = event.forward_path
+        match self._kind(path):
+            case DomainKind.LOCAL:
+                return self._judge_local(visit, transaction, path)
+            case DomainKind.RELAY:
+                return self._accept(transaction, (path,), path)
+            case DomainKind.FOREIGN:
+                verdict = self._relay.judge_at_once(visit)
+                return self._judge_foreign(visit, path, verdict) if verdict.is_allowed else None
+            case kind:
+                assert_never(kind)
+
+    async def judge(self, visit: Visit, event: RecipientOffered) -> Reply:
+        """Judge with the relay window and the mailboxes' sizes."""
+        path = event.forward_path
+        if self._kind(path) is DomainKind.LOCAL:
+            resolution = self._directory.resolve(path)
+            assert isinstance(resolution, Resolved)
+            return await self._judge_quota(visit, resolution, path)
+        return self._judge_foreign(visit, path, await self._relay.judge(visit))
+
+    def _kind(self, path: Mailbox) -> DomainKind:
+        if not path.domain:
+            return DomainKind.LOCAL
+        return classify_domain(self._directory.current, path.domain)
+
+    def _judge_local(self, visit: Visit, transaction: Transaction, path: Mailbox) -> Reply | None:
+        resolution = self._directory.resolve(path)
+        if isinstance(resolution, Resolved):
+            if any(self._with_quota(resolution)):
+                return None
+            return self._accept(transaction, resolution.targets, path)
+        refusal = _refusal_of(resolution)
+        if refusal is reply.UNKNOWN_RECIPIENT:
+            self._security_log.recipient_unknown(visit.client, transaction.reverse_path, path)
+        return self._refuse(visit, path, refusal)
+
+    def _with_quota(self, resolution: Resolved) -> list[Account]:
+        accounts = self._directory.current.accounts
+        found = (accounts.get(str(target)) for target in resolution.targets)
+        return [account for account in found if account and (account.quota_octets or account.quota_messages)]
+
+    async def _judge_quota(self, visit: Visit, resolution: Resolved, path: Mailbox) -> Reply:
+        for account in self._with_quota(resolution):
+            if await self._quota.is_full(account):
+                return self._refuse(visit, path, reply.MAILBOX_FULL)
+        return self._accept(_transaction_of(visit), resolution.targets, path)
+
+    def _judge_foreign(self, visit: Visit, path: Mailbox, verdict: RelayVerdict) -> Reply:
+        transaction = _transaction_of(visit)
+        if not verdict.is_allowed:
+            self._security_log.relay_denied(visit.client, transaction.reverse_path, path)
+            return self._refuse(visit, path, reply.relaying_denied(str(path)))
+        if visit.account is not None and visit.account.own_domains_only:
+            return self._refuse(visit, path, reply.OWN_DOMAINS_ONLY)
+        return self._accept(transaction, (path,), path)
+
+    def _accept(self, transaction: Transaction, targets: tuple[Mailbox, ...], path: Mailbox) -> Reply:
+        transaction.add(targets, path)
+        return reply.RECIPIENT_OK
+
+    def _refuse(self, visit: Visit, path: Mailbox, refusal: Reply) -> Reply:
+        sender = _transaction_of(visit).reverse_path
+        self._mail_log.rejected("RCPT", visit.client, visit.session.client_name, refusal, sender, path)
+        return refusal
+
+
+def _transaction_of(visit: Visit) -> Transaction:
+    assert visit.transaction is not None, "the session lets RCPT through only within a transaction"
+    return visit.transaction
+
+
+def _refusal_of(resolution: Resolution) -> Reply:
+    match resolution:
+        case UnknownRecipient():
+            return reply.UNKNOWN_RECIPIENT
+        case DisabledMailbox():
+            return reply.MAILBOX_DISABLED
+        case AliasLoop():
+            return reply.ALIAS_LOOP
+        case NoPostmaster():
+            return reply.NO_POSTMASTER_YET
+        case _:
+            raise TypeError(resolution)

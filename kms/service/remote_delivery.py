@@ -1,0 +1,234 @@
+"""Hands messages to other servers over SMTP and LMTP: the port `Sender` on Twisted.
+
+Promises: hops and their addresses are tried in order until one has looked at the message, and then no other;
+a message is never sent again within one call once its final dot may have arrived; clear text is used only
+where the policy allows it; a fault of the network or of a server is an outcome, never an exception.
+
+Flow: the queue runner -> `send` -> a kept or a new connection (client_connection.py) -> outcomes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kms.domain import reply as replies
+from kms.domain.content import CHUNK_OCTETS, Content, FileContent
+from kms.domain.dns_answer import Addresses
+from kms.domain.envelope import Envelope, Recipient
+from kms.domain.next_hop import NextHop, TlsPolicy
+from kms.domain.outcome import Deferred, Failed, Outcome
+from kms.ports import Resolver
+from kms.protocol.client_events import EndCause, SessionEnded, SmtpClientSettings
+from kms.protocol.outgoing_message import OutgoingMessage
+from kms.protocol.remote_reply import quote
+from kms.protocol.smtp_client import SmtpClientSession
+from kms.service.client_connection import ClientConnection, ConnectionTools, RunInThread, describe
+from kms.service.clock import Clock
+from kms.service.connection_pool import ConnectionPool, PoolRules
+
+NOWHERE = "none"
+CONNECT_TIME = timedelta(seconds=30)
+
+Connector = Callable[[str, int], IStreamClientEndpoint]
+
+
+class ClientTls(Protocol):
+    """Gives what `startTLS` needs (kms/service/tls.py)."""
+
+    def creator_for(self, host: str, policy: TlsPolicy) -> Any:
+        """Make an IOpenSSLClientConnectionCreator; it fails the handshake where `policy` says so."""
+        ...
+
+
+@attrs.frozen
+class RemoteDeliverySettings:
+    """How mail is handed on.
+
+    Attributes:
+        helo_name: our own host name.
+        pool: how connections are kept.
+    """
+
+    helo_name: str
+    pool: PoolRules = attrs.field(factory=PoolRules)
+
+
+def tcp_connector(reactor: Any, connect_time: timedelta = CONNECT_TIME) -> Connector:
+    """Make the connector of the real network: TCP over IPv4 or IPv6, by the form of the address."""
+    seconds = connect_time.total_seconds()
+
+    def connect(address: str, port: int) -> IStreamClientEndpoint:
+        endpoint = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+        return endpoint(reactor, address, port, timeout=seconds)
+
+    return connect
+
+
+def read_chunks(content: FileContent) -> Iterator[bytes]:
+    """Read a spool file piece by piece; what is no plain file is refused (OSError)."""
+    with open(os.open(content.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_OCTETS):
+            yield chunk
+
+
+class RemoteDelivery:
+    """Implements `kms.ports.Sender`.
+
+    Args:
+        settings: our name, and how connections are kept.
+        clock: for time limits.
+        connector: makes an endpoint for an IP address and a port.
+        client_tls: makes TLS contexts.
+        resolver: finds the addresses of a hop that is known by name only.
+        run_in_thread: calls a function elsewhere than on the reactor, as deferToThreadPool does.
+    """
+
+    def __init__(
+        self,
+        settings: RemoteDeliverySettings,
+        clock: Clock,
+        connector: Connector,
+        client_tls: ClientTls,
+        resolver: Resolver,
+        run_in_thread: RunInThread,
+    ) -> None:
+        self._settings = settings
+        self._connector = connector
+        self._client_tls = client_tls
+        self._resolver = resolver
+        self._pool = ConnectionPool(clock, settings.pool)
+        self._tools = ConnectionTools(clock, self._pool, read_chunks, run_in_thread)
+        self._log = Logger(namespace="kms.delivery")
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """The open connections; `close` and `abort` it at shutdown."""
+        return self._pool
+
+    async def send(
+        self, hops: Sequence[NextHop], envelope: Envelope, recipients: Sequence[Recipient], content: Content
+    ) -> dict[int, Outcome]:
+        """See `kms.ports.Sender`."""
+        message, refused = OutgoingMessage.prepare(envelope, recipients, content)
+        outcomes: dict[int, Outcome] = {number: Failed(reply, NOWHERE) for number, reply in refused.items()}
+        if message.rcpt_commands:
+            outcomes.update(await self._offer(hops, message, content))
+        return outcomes
+
+    async def _offer(
+        self, hops: Sequence[NextHop], message: OutgoingMessage, content: Content
+    ) -> dict[int, Outcome]:
+        failures: list[Outcome] = []
+        for hop in hops:
+            for address in hop.addresses or await self._find_addresses(hop, failures):
+                outcomes = await self._offer_to(hop, address, message, content, failures)
+                if outcomes is not None:
+                    return outcomes
+        transient = [failure for failure in failures if isinstance(failure, Deferred)]
+        return dict.fromkeys(message.rcpt_commands, (transient or failures)[-1])
+
+    async def _find_addresses(self, hop: NextHop, failures: list[Outcome]) -> tuple[str, ...]:
+        """Look a smarthost up; whatever the DNS says, a name without addresses only defers."""
+        literal = hop.host.strip("[]")
+        try:
+            return (str(ipaddress.ip_address(literal)),)
+        except ValueError:
+            answer = await self._resolver.lookup_addresses(hop.host)
+        if isinstance(answer, Addresses):
+            return answer.addresses
+        failures.append(Deferred(replies.SMARTHOST_LOOKUP_FAILED, NOWHERE))
+        return ()
+
+    async def _offer_to(
+        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+    ) -> dict[int, Outcome] | None:
+        """Offer the message at one address; None when the server has not looked at it."""
+        kept = self._pool.take(_key(hop, address))
+        if isinstance(kept, ClientConnection):
+            ended = await kept.transact(message, content)
+            if ended.was_considered:
+                return ended.outcomes
+        connection = await self._connect(hop, address, failures)
+        if connection is None:
+            return None
+        ended = await connection.transact(message, content)
+        if ended.was_considered:
+            return ended.outcomes
+        failures.append(next(iter(ended.outcomes.values())))
+        return None
+
+    async def _connect(self, hop: NextHop, address: str, failures: list[Outcome]) -> ClientConnection | None:
+        """Open a session; in clear text at the second try, where TLS fails and need not be."""
+        made = await self._open(hop, address, hop.tls)
+        may_go_clear = hop.tls is TlsPolicy.OPPORTUNISTIC and not hop.is_tls_at_once
+        if isinstance(made, SessionEnded) and made.cause is EndCause.TLS and may_go_clear:
+            self._log.info(
+                "TLS with {where} failed, going on without: {reply}", where=hop.host, reply=made.reply
+            )
+            made = await self._open(hop, address, TlsPolicy.OFF)
+        if isinstance(made, ClientConnection):
+            return made
+        where = _where(hop, address)
+        is_final = made.cause is EndCause.REFUSED and made.reply.is_permanent
+        failures.append(Failed(made.reply, where) if is_final else Deferred(made.reply, where))
+        return None
+
+    async def _open(self, hop: NextHop, address: str, tls: TlsPolicy) -> ClientConnection | SessionEnded:
+        if self._pool.is_closed:
+            return SessionEnded(EndCause.LOST, replies.CONNECTION_LOST)
+        where = _where(hop, address)
+        settings = SmtpClientSettings(self._settings.helo_name, where, tls, hop.credentials, hop.is_lmtp)
+        connection = ClientConnection(
+            SmtpClientSession(settings, is_encrypted=hop.is_tls_at_once),
+            _key(hop, address),
+            self._tools,
+            lambda: self._client_tls.creator_for(hop.host, hop.tls),
+            is_tls_at_once=hop.is_tls_at_once,
+        )
+        try:
+            await self._connector(address, hop.port).connect(_FactoryOfOne(connection))
+        except (CancelledError, ConnectingCancelledError):
+            raise
+        except Exception as error:  # whatever it is, it is no reason to lose mail
+            return SessionEnded(EndCause.LOST, quote(replies.NO_HOST_ANSWERED, describe(Failure(error))))
+        if self._pool.is_closed:
+            connection.abort()
+        ended = await connection.ready
+        if ended is not None:
+            return ended
+        if connection.shows_password:
+            self._log.warn("The password for {where} went out in clear text", where=where)
+        return connection
+
+
+class _FactoryOfOne(Factory):
+    """Builds the one protocol that was made for the connection."""
+
+    noisy = False
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: object) -> ClientConnection:
+        return self._connection
+
+
+def _where(hop: NextHop, address: str) -> str:
+    return f"{hop.host}[{address}]:{hop.port}"
+
+
+def _key(hop: NextHop, address: str) -> tuple[object, ...]:
+    return (hop.host, address, hop.port, hop.tls, hop.is_tls_at_once, hop.is_lmtp, hop.credentials)

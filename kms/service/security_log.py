@@ -1,0 +1,80 @@
+"""Every line of the security log, one function each, in the sentences that fail2ban's `kerio` filter knows."""
+
+from __future__ import annotations
+
+import time
+
+from kms.domain.address import Mailbox
+from kms.domain.address_group import ClientAddress
+from kms.service.clock import Clock
+from kms.service.line_log import LineLog, escape
+
+
+def _path(mailbox: Mailbox | None) -> str:
+    return "" if mailbox is None else escape(str(mailbox))
+
+
+def _stamp(second: int) -> str:
+    return time.strftime("[%d/%b/%Y %H:%M:%S] ", time.localtime(second))
+
+
+class SecurityLog:
+    """The security log.
+
+    Args:
+        path: absolute file name, or "stdout".
+        clock: for the stamps.
+    """
+
+    def __init__(self, path: str, clock: Clock) -> None:
+        self.lines = LineLog(path, clock, _stamp)
+
+    def relay_denied(self, client: ClientAddress, sender: Mailbox | None, recipient: Mailbox) -> None:
+        """A foreign recipient was refused to a client that fulfils no relay condition."""
+        self.lines.write(
+            f"Relay attempt from IP address {client}, mail from <{_path(sender)}> to <{_path(recipient)}> rejected"
+        )
+
+    def recipient_unknown(self, client: ClientAddress, sender: Mailbox | None, recipient: Mailbox) -> None:
+        """A recipient does not exist in its local domain."""
+        self.lines.write(
+            f"Attempt to deliver to unknown recipient <{_path(recipient)}>, from <{_path(sender)}>, "
+            f"IP address {client}"
+        )
+
+    def smtp_login_failed(self, client: ClientAddress, mechanism: str) -> None:
+        """An SMTP AUTH was answered 535."""
+        self.lines.write(f"Failed SMTP login from {client} with SASL method {escape(mechanism)}.")
+
+    def pop3_login_failed(self, client: ClientAddress, mechanism: str) -> None:
+        """A POP3 login was answered [AUTH]."""
+        self.lines.write(f"Failed POP3 login from {client} with SASL method {escape(mechanism)}.")
+
+    def sender_domain_missing(self, client: ClientAddress, sender: Mailbox) -> None:
+        """The sender's domain does not exist in the DNS."""
+        self.lines.write(
+            f"Message from IP address {client}, sender <{_path(sender)}> rejected: sender domain does not exist"
+        )
+
+    def sender_refused(self, client: ClientAddress, sender: Mailbox | None, login: str | None) -> None:
+        """The spoofing guard refused a sender."""
+        who = f"user {escape(login)}" if login else "nobody logged in"
+        self.lines.write(
+            f"Message from IP address {client}, sender <{_path(sender)}> rejected: address not owned, {who}"
+        )
+
+    def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
+        """A POP3 login opened or extended the relay window of its address."""
+        self.lines.write(
+            f"Relay window of IP address {client} opened by user {escape(login)} for {minutes:g} minutes"
+        )
+
+    def window_revoked(self, client: str, login: str) -> None:
+        """A relay window was ended before its time."""
+        self.lines.write(f"Relay window of IP address {escape(client)}, user {escape(login)}, revoked")
+
+    def open_relay_started(self) -> None:
+        """The server started in open mode."""
+        self.lines.write(
+            "OPEN RELAY: relay control is off ([relay] mode = open), any client may send to any domain"
+        )

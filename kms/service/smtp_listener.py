@@ -1,0 +1,308 @@
+"""Carries bytes and events between a transport and an SMTP session.
+
+Promises: replies leave in the order of the commands, whatever waits; a client that floods or does not read is
+not read from; nobody holds a slot for ever. One sweep watches the deadlines of all sessions, so that an idle
+session costs no timer. No decision is made here: the reception answers the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kms.domain import reply
+from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.domain.reply import Reply
+from kms.protocol.smtp_events import Event, TlsRequested
+from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
+from kms.service.clock import Clock
+from kms.service.reception import Reception
+from kms.service.tls import describe
+from kms.service.visit import Visit
+from kms.service.wire import send_now
+
+_MOST_BUFFERED_OCTETS = 64 * 1024
+_SWEEP_SECONDS = 1.0
+_CLOSING_SECONDS = 10.0
+
+
+@attrs.frozen
+class SmtpServiceRules:
+    """How one SMTP port behaves.
+
+    Attributes:
+        session: what its sessions say.
+        is_submission: only AUTH counts for relaying.
+        is_tls_at_once: the port speaks TLS from the first octet.
+        command_timeout: how long a client may take for one command, or for the next part of its message.
+        session_timeout: how long a session may last in all.
+        may_send_plain_passwords: from this address PLAIN and LOGIN are offered without TLS.
+    """
+
+    session: SmtpServerSettings
+    is_submission: bool
+    is_tls_at_once: bool
+    command_timeout: timedelta
+    session_timeout: timedelta
+    may_send_plain_passwords: Callable[[ClientAddress], bool]
+
+
+@implementer(IPushProducer)
+class SmtpConnection(Protocol):
+    """One client's connection. As a push producer it learns when the client does not read."""
+
+    transport: Any
+    factory: SmtpFactory
+    session: SmtpServerSession
+    visit: Visit
+
+    def __init__(self, factory: SmtpFactory) -> None:
+        self.factory = factory
+        self.started = self.deadline = 0.0
+        self._waits = False
+        self._is_pumping = False
+        self._is_stalled = False
+        self._is_reading = True
+        self._is_shut = False
+
+    # Called by Twisted
+
+    def connectionMade(self) -> None:
+        """Greet the client."""
+        factory, rules = self.factory, self.factory.rules
+        self.started = factory.clock.monotonic()
+        client = parse_client_address(self.transport.getPeer().host)
+        self.session = SmtpServerSession(
+            rules.session,
+            is_encrypted=rules.is_tls_at_once,
+            may_send_plain_passwords=rules.may_send_plain_passwords(client),
+        )
+        self.visit = Visit(client, self.session, rules.is_submission, self._describe_tls)
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        factory.live.add(self)
+        factory.reception.connected(self.visit)
+        self.session.greet(reply.SHUTTING_DOWN if factory.is_draining else factory.greeting)
+        self._await_client()
+        self._flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Feed the session, and go on unless it waits for an answer."""
+        self.session.receive_data(data)
+        if not self._waits and not self._is_stalled:
+            self._pump()
+        self._balance()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget what was not finished."""
+        self.factory.live.discard(self)
+        self.factory.reception.connection_lost(self.visit)
+        self.factory.one_gone()
+
+    def pauseProducing(self) -> None:
+        """The client does not read: say nothing more, and soon read nothing more.
+
+        The transport itself is not paused here: that would stop a TLS handshake for ever.
+        """
+        self._is_stalled = True
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._is_stalled = False
+        if not self._waits and not self._is_pumping:
+            self._pump()
+        self._balance()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost follows."""
+
+    # The loop
+
+    def _pump(self) -> None:
+        """Answer events until the session needs more octets, or an answer is waited for."""
+        self._is_pumping = True
+        session = self.session
+        while not self._is_stalled:
+            event = session.next_event()
+            if event is None:
+                break
+            self._take(event)
+            if self._waits:
+                break
+        self._is_pumping = False
+        self._flush()
+        if not self._waits:
+            self._await_client()
+            self.factory.session_paused(self)
+
+    def _take(self, event: Event) -> None:
+        if type(event) is TlsRequested:
+            self._start_tls()
+            return
+        answer = self.factory.reception.answer(self.visit, event)
+        if answer is None:
+            return
+        if type(answer) is Reply:
+            self.session.reply(answer)
+            return
+        self._waits = True
+        assert isinstance(answer, Deferred)
+        answer.addCallback(self._answered)
+
+    def _answered(self, answer: Reply | None) -> None:
+        """The answer has come: perhaps at once, within `_take`, perhaps later."""
+        self._waits = False
+        if answer is not None:
+            self.session.reply(answer)
+        if not self._is_pumping:
+            if self._is_stalled:
+                self._flush()
+            else:
+                self._pump()
+            self._balance()
+
+    def _flush(self) -> None:
+        data = self.session.data_to_send()
+        if data:
+            send_now(self.transport, data)
+        if self.session.is_closing and not self._is_shut:
+            self._shut()
+
+    def _shut(self) -> None:
+        self._is_shut = True
+        self.deadline = self.factory.clock.monotonic() + _CLOSING_SECONDS
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def _balance(self) -> None:
+        """Stop reading while much waits, go on when little does."""
+        must_wait = (self._waits or self._is_stalled) and self.session.buffered_octets > _MOST_BUFFERED_OCTETS
+        if must_wait and self._is_reading:
+            self._is_reading = False
+            self.transport.pauseProducing()
+        elif not must_wait and not self._is_reading:
+            self._is_reading = True
+            self.transport.resumeProducing()
+
+    # TLS
+
+    def _start_tls(self) -> None:
+        self._flush()
+        self.transport.startTLS(self.factory.tls)
+        self.session.tls_started()
+
+    def _describe_tls(self) -> str | None:
+        return describe(self.transport)
+
+    # Time
+
+    def _await_client(self) -> None:
+        self.deadline = self.factory.clock.monotonic() + self.factory.command_seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """No transaction is under way."""
+        return not self._waits and not self.session.is_in_transaction
+
+    def check_time(self, now: float) -> None:
+        """Close the session where the client, or the session, took too long."""
+        if self._is_shut:
+            if now >= self.deadline:
+                self.transport.abortConnection()
+        elif now >= self.started + self.factory.session_seconds and not self._waits:
+            self.end(reply.SESSION_TOO_LONG)
+        elif now >= self.deadline and not self._waits:
+            self.end(reply.IDLE_TOO_LONG)
+
+    def end(self, goodbye: Reply) -> None:
+        """Say 421 and close; a transaction that is not answered yet is given up."""
+        self.session.close(goodbye)
+        self._flush()
+
+
+class SmtpFactory(Factory):
+    """All sessions of one SMTP port.
+
+    Args:
+        rules: how the port behaves; a reload replaces it for new sessions.
+        reception: answers the events.
+        tls: makes the server's side of TLS; an IOpenSSLServerConnectionCreator.
+        clock: for the deadlines.
+    """
+
+    noisy = False
+
+    def __init__(self, rules: SmtpServiceRules, reception: Reception, tls: object, clock: Clock) -> None:
+        self.reception = reception
+        self.tls = tls
+        self.clock = clock
+        self.live: set[SmtpConnection] = set()
+        self.is_draining = False
+        self._drained: Deferred[None] | None = None
+        self._sweep: IDelayedCall | None = None
+        self.use(rules)
+
+    def use(self, rules: SmtpServiceRules) -> None:
+        """Take changed rules; sessions that exist keep theirs but for the times."""
+        self.rules = rules
+        self.greeting = reply.greeting(rules.session.hostname)
+        self.command_seconds = rules.command_timeout.total_seconds()
+        self.session_seconds = rules.session_timeout.total_seconds()
+
+    def doStart(self) -> None:
+        """Begin to watch the deadlines."""
+        super().doStart()  # type: ignore[no-untyped-call]
+        if self._sweep is None:
+            self._sweep = self.clock.call_later(_SWEEP_SECONDS, self._check_times)
+
+    def buildProtocol(self, addr: IAddress | None) -> SmtpConnection:  # type: ignore[override]
+        """Make a connection."""
+        return SmtpConnection(self)
+
+    def _check_times(self) -> None:
+        now = self.clock.monotonic()
+        for connection in list(self.live):
+            connection.check_time(now)
+        self._sweep = self.clock.call_later(_SWEEP_SECONDS, self._check_times)
+
+    # Shutdown
+
+    def drain(self) -> Deferred[None]:
+        """End idle sessions with 421 now, the others when their transaction is answered; fires when all are gone."""
+        self.is_draining = True
+        self._drained = Deferred()
+        drained = self._drained
+        for connection in list(self.live):
+            self.session_paused(connection)
+        self.one_gone()
+        return drained
+
+    def session_paused(self, connection: SmtpConnection) -> None:
+        """A session has answered all it could: while draining, that is the moment to end it."""
+        if self.is_draining and connection.is_idle:
+            connection.end(reply.SHUTTING_DOWN)
+
+    def cut(self) -> None:
+        """The time for draining is over: 421 to whoever is left, and close."""
+        for connection in list(self.live):
+            connection.end(reply.SHUTTING_DOWN)
+
+    def one_gone(self) -> None:
+        """A session is gone; perhaps it was the last."""
+        if self._drained is not None and not self.live:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def stop_watching(self) -> None:
+        """Cancel the sweep."""
+        if self._sweep is not None and self._sweep.active():
+            self._sweep.cancel()
+        self._sweep = None

@@ -1,0 +1,42 @@
+"""What is read from the store before the first client is answered.
+
+It is read at once, not by and by: a client that came between would be told that nobody lives here.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from twisted.logger import Logger
+
+from kms.domain.queue_entry import format_queue_id
+from kms.service.app import App
+from kms.store import relay_windows
+from kms.store.accounts import load_accounts_and_aliases
+from kms.store.bodies import sweep
+from kms.store.queue_store import greatest_number, release_leases
+from kms.store.schema import open_database
+
+
+def load_store(app: App, log: Logger) -> None:
+    """Take over accounts, windows and the queue of before.
+
+    Nothing of the queue is loaded but its greatest number. Leases of an earlier process are freed (this one
+    holds the data folder's lock), and body files that no entry names are removed.
+
+    Raises:
+        StoreError: the database does not open, or is damaged; nothing was changed.
+    """
+    settings = app.settings
+    now = app.clock.now()
+    with closing(open_database(settings.database_path)) as connection:
+        app.directory.take(*load_accounts_and_aliases(connection))
+        app.windows.take(relay_windows.load_live(connection, now))
+        app.queue.start(greatest_number(connection))
+        freed = release_leases(connection)
+        swept = sweep(connection, settings.spool_dir, now)
+        connection.commit()
+    if freed:
+        log.info("{count} messages were under way when the server ended; they are tried again", count=freed)
+    for number in swept.missing:
+        log.error("{queue_id}: its body file is missing", queue_id=format_queue_id(number))

@@ -1,0 +1,75 @@
+"""One SMTP session as the reception sees it: who is there, and the transaction under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from kms.domain.account import Account
+from kms.domain.address import Mailbox
+from kms.domain.address_group import ClientAddress
+from kms.domain.envelope import Recipient
+from kms.policy.relay import Authentication
+from kms.protocol.smtp_server import SmtpServerSession
+from kms.service.incoming import IncomingContent
+
+
+@attrs.define
+class Transaction:
+    """From an accepted MAIL to the end of data (RFC 5321 3.3).
+
+    Attributes:
+        recipients: final targets so far, nobody twice.
+        accepted: how many RCPT were answered 250; more or fewer than the targets, because of aliases.
+        content: what has come of the message; None before DATA.
+    """
+
+    reverse_path: Mailbox | None
+    recipients: dict[Mailbox, Recipient] = attrs.field(factory=dict)
+    accepted: int = 0
+    content: IncomingContent | None = None
+
+    def add(self, targets: tuple[Mailbox, ...], original: Mailbox) -> None:
+        """Add the targets of one accepted RCPT."""
+        self.accepted += 1
+        for target in targets:
+            if target not in self.recipients:
+                self.recipients[target] = Recipient(len(self.recipients) + 1, target, original)
+
+
+def _no_tls() -> None:
+    return None
+
+
+@attrs.define
+class Visit:
+    """One SMTP session.
+
+    Attributes:
+        client: its IP address.
+        session: the protocol session.
+        is_submission: the service is submission (587, 465), where only AUTH counts for relaying.
+        describe_tls: describes the encryption, for the trace line; None in clear text.
+        account: who logged in; None before.
+    """
+
+    client: ClientAddress
+    session: SmtpServerSession
+    is_submission: bool = False
+    describe_tls: Callable[[], str | None] = _no_tls
+    account: Account | None = None
+    transaction: Transaction | None = None
+
+    @property
+    def authentication(self) -> Authentication:
+        """The three-valued fact of the relay policy."""
+        if self.session.login_name is not None:
+            return Authentication.SUCCEEDED
+        return Authentication.FAILED if self.session.has_failed_login else Authentication.NONE
+
+    def drop_transaction(self) -> None:
+        """Forget the transaction and whatever came of its content."""
+        if self.transaction is not None and self.transaction.content is not None:
+            self.transaction.content.discard()
+        self.transaction = None

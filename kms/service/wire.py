@@ -1,0 +1,28 @@
+"""Writing to a client's connection: straight to the socket where that is possible.
+
+`transport.write` only buffers: the octets leave in the reactor's next turn, at the price of two changes of the
+epoll set. Where nothing waits before them and the connection is in clear text, the socket takes them at once;
+the rest goes the ordinary way. tests/service/test_wire.py holds both ways to the same octets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def send_now(transport: Any, data: bytes) -> None:
+    """Send `data` behind everything that was written before."""
+    if (
+        getattr(transport, "TLS", True)
+        or transport.dataBuffer
+        or transport._tempDataBuffer
+        or transport.disconnecting
+        or not transport.connected
+    ):
+        transport.write(data)
+        return
+    sent = transport.writeSomeData(data)
+    if not isinstance(sent, int):
+        sent = 0  # the connection is lost: an ordinary write lets the reactor find that out
+    if sent < len(data):
+        transport.write(data[sent:])

@@ -1,0 +1,1 @@
+"""What is remembered: plain synchronous functions over a database connection or a folder."""

@@ -1,0 +1,296 @@
+"""The durable queue: add, claim what is due, settle what came of it; a crash loses nothing.
+
+All operations run inside the caller's transaction (see `service.database`) and touch nothing but the
+database, except that `claim` looks at body files. Promises: an entry is claimed by one owner at a time; an
+outcome is taken only from the holder of the newest claim (its fence); the end of recipients and the report
+about them are one transaction; an entry that cannot be read is set aside with a reason, and never deleted.
+
+The fast path: a new entry is inserted leased to this process and tried from memory, so that its rows are
+written and deleted, and never searched or read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from sqlite3 import Connection, DatabaseError
+
+import attrs
+
+from kms.domain.content import Content, FileContent, InlineContent
+from kms.store.bodies import body_path, find_damage
+from kms.store.queue_items import (
+    Claimed,
+    FinishedPart,
+    NewEntry,
+    NumberSource,
+    QueueCount,
+    SetAside,
+    Settled,
+    Settlement,
+)
+from kms.store.queue_leases import (
+    extend_leases,
+    free_ended_leases,
+    release_leases,
+    set_aside,
+    set_aside_unreachable,
+)
+from kms.store.queue_rows import (
+    INSERT_MESSAGE,
+    INSERT_RECIPIENT,
+    SELECT_MESSAGE,
+    DamagedRow,
+    MessageRow,
+    message_row,
+    read_entry,
+    recipient_rows,
+)
+from kms.store.queue_view import (
+    NUMBERS_RESERVED,
+    count,
+    earliest_due,
+    greatest_number,
+    list_entries,
+    load_entry,
+    recipients_of,
+    select_in,
+)
+from kms.store.schema import to_us
+
+__all__ = [
+    "Claimed",
+    "DamagedRow",
+    "FinishedPart",
+    "NewEntry",
+    "NumberSource",
+    "QueueCount",
+    "QueueStore",
+    "SetAside",
+    "Settled",
+    "Settlement",
+    "count",
+    "earliest_due",
+    "extend_leases",
+    "free_ended_leases",
+    "greatest_number",
+    "list_entries",
+    "load_entry",
+    "release_leases",
+    "set_aside",
+    "set_aside_unreachable",
+]
+
+_RESERVE = 60_000_000  # a minute's worth of numbers, so that the mark is written once a minute
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class QueueStore:
+    """The operations of the queue.
+
+    Args:
+        spool: folder of the body files, absolute.
+        owner: who holds the lease of entries that are added leased; give the same to `claim`.
+        lease: how long they are leased from their arrival.
+    """
+
+    def __init__(self, spool: Path, owner: str = "server", lease: timedelta = timedelta(hours=2)) -> None:
+        self._spool = spool
+        self._owner = owner
+        self._lease_us = lease // _MICROSECOND
+
+    def add(self, connection: Connection, items: Sequence[NewEntry]) -> list[None]:
+        """Insert new entries with their contents; made for `Database.run_batched`.
+
+        Raises:
+            ValueError: a `FileContent` does not lie where this entry's body file belongs.
+        """
+        connection.executemany(INSERT_MESSAGE, [self._message_row(item) for item in items])
+        connection.executemany(
+            INSERT_RECIPIENT, [row for item in items for row in recipient_rows(item.entry)]
+        )
+        contents = [
+            (item.entry.number, item.content.data)
+            for item in items
+            if isinstance(item.content, InlineContent)
+        ]
+        if contents:
+            connection.executemany("INSERT INTO content VALUES (?, ?)", contents)
+        if items:
+            _reserve_numbers(connection, max(item.entry.number for item in items))
+        return [None] * len(items)
+
+    def _message_row(self, item: NewEntry) -> MessageRow:
+        entry, content = item.entry, item.content
+        is_in_file = isinstance(content, FileContent)
+        if isinstance(content, InlineContent):
+            crc32: int | None = zlib.crc32(content.data)
+        else:
+            crc32 = content.crc32
+            if Path(content.path) != body_path(self._spool, entry.number):
+                raise ValueError(f"{content.path} is not the body file of {entry.queue_id}")
+        if not item.is_leased:
+            return message_row(entry, crc32, is_in_file, "", 0)
+        return message_row(entry, crc32, is_in_file, self._owner, to_us(entry.arrived_at) + self._lease_us)
+
+    def claim(
+        self, connection: Connection, now: datetime, limit: int, owner: str, until: datetime
+    ) -> tuple[list[Claimed], list[SetAside]]:
+        """Lease at most `limit` entries that are due to `owner`, the longest due first.
+
+        Entries that turn out to be damaged (an impossible row; a content that is missing, cut, changed, or no
+        plain file of ours) are set aside instead and come second. Body files are read whole for this.
+
+        Args:
+            now: entries due at this instant or before are taken.
+            limit: 1 or more.
+            owner: not empty.
+            until: when `free_ended_leases` may give them to others.
+        """
+        rows = connection.execute(
+            SELECT_MESSAGE
+            + "WHERE lease_owner = '' AND set_aside_reason IS NULL AND due_us <= ? ORDER BY due_us LIMIT ?",
+            (to_us(now), limit),
+        ).fetchall()
+        recipients = recipients_of(connection, [row[0] for row in rows])
+        claimed, damaged = [], []
+        for row in rows:
+            try:
+                entry = read_entry(row, recipients.get(row[0], ()))
+                content = self._read_content(connection, row)
+            except DamagedRow as error:
+                damaged.append(SetAside(row[0], str(error)))
+            else:
+                claimed.append(Claimed(attrs.evolve(entry, fence=entry.fence + 1), content))
+        connection.executemany(
+            "UPDATE message SET lease_owner = ?, lease_until_us = ?, fence = fence + 1 WHERE number = ?",
+            [(owner, to_us(until), item.entry.number) for item in claimed],
+        )
+        set_aside(connection, damaged)
+        return claimed, damaged
+
+    def _read_content(self, connection: Connection, row: MessageRow) -> Content:
+        number, octets, crc32, is_in_file = row[0], row[5], row[6], row[13]
+        if is_in_file:
+            file = FileContent(str(body_path(self._spool, number)), octets, crc32)
+            damage = find_damage(file)
+            if damage:
+                raise DamagedRow(damage)
+            return file
+        try:
+            found = connection.execute("SELECT data FROM content WHERE number = ?", (number,)).fetchone()
+        except DatabaseError as error:
+            raise DamagedRow(f"the content cannot be read: {error}") from error
+        if found is None:
+            raise DamagedRow("the content is missing")
+        if len(found[0]) != octets or (crc32 is not None and zlib.crc32(found[0]) != crc32):
+            raise DamagedRow("the content holds other octets than were written")
+        return InlineContent(found[0])
+
+    def finish_part(self, connection: Connection, items: Sequence[FinishedPart]) -> list[bool]:
+        """Delete recipients that are finished while others of the same attempt are still tried.
+
+        The entry stays leased, whatever is left of it, until `settle`; made for `Database.run_batched`.
+
+        Returns:
+            For each item, whether its claim was still the newest; if not, nothing was changed.
+        """
+        fences = _fences(connection, [item.number for item in items])
+        answers = [fences.get(item.number, (None,))[0] == item.fence for item in items]
+        connection.executemany(
+            "DELETE FROM recipient WHERE number = ? AND recipient_id = ?",
+            [
+                (item.number, recipient_id)
+                for item, was_taken in zip(items, answers, strict=True)
+                if was_taken
+                for recipient_id in item.finished
+            ],
+        )
+        return answers
+
+    def settle(self, connection: Connection, items: Sequence[Settlement]) -> list[Settled]:
+        """Take what came of attempts; made for `Database.run_batched`.
+
+        Finished recipients are deleted. An entry with none left is deleted with its content; any other counts
+        one attempt more, waits for its `due_at`, and is free to be claimed.
+
+        Returns:
+            One answer for each item, in their order.
+
+        Raises:
+            ValueError: `due_at` is None but recipients are left; the transaction must be rolled back.
+        """
+        fences = _fences(connection, [item.number for item in items])
+        taken: dict[int, Settlement] = {}
+        for item in items:
+            if item.number not in taken and fences.get(item.number, (None,))[0] == item.fence:
+                taken[item.number] = item
+        connection.executemany(
+            "DELETE FROM recipient WHERE number = ? AND recipient_id = ?",
+            [(item.number, recipient_id) for item in taken.values() for recipient_id in item.finished],
+        )
+        kept = _with_recipients(connection, taken)
+        gone = [(number,) for number in taken if number not in kept]
+        connection.executemany("DELETE FROM message WHERE number = ?", gone)
+        connection.executemany("DELETE FROM content WHERE number = ?", gone)
+        if kept:
+            _defer(connection, [taken[number] for number in kept])
+        reports = [item.report for item in taken.values() if item.report is not None]
+        if reports:
+            self.add(connection, reports)
+        return [
+            self._settled(item, fences, was_taken=taken.get(item.number) is item, is_kept=item.number in kept)
+            for item in items
+        ]
+
+    def _settled(
+        self, item: Settlement, fences: dict[int, tuple[int, bool]], was_taken: bool, is_kept: bool
+    ) -> Settled:
+        if not was_taken or is_kept or not fences[item.number][1]:
+            return Settled(was_taken)
+        return Settled(was_taken, str(body_path(self._spool, item.number)))
+
+
+def _reserve_numbers(connection: Connection, greatest: int) -> None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (NUMBERS_RESERVED,)).fetchone()
+    if row is None or row[0] < greatest:
+        connection.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (NUMBERS_RESERVED, greatest + _RESERVE),
+        )
+
+
+def _fences(connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, bool]]:
+    query = "SELECT number, fence, is_in_file FROM message WHERE number IN ({}) AND lease_owner <> ''"
+    return {row[0]: (row[1], bool(row[2])) for row in select_in(connection, query, numbers)}
+
+
+def _with_recipients(connection: Connection, numbers: Iterable[int]) -> set[int]:
+    query = "SELECT DISTINCT number FROM recipient WHERE number IN ({})"
+    return {row[0] for row in select_in(connection, query, numbers)}
+
+
+def _defer(connection: Connection, items: Sequence[Settlement]) -> None:
+    """Keep entries that have recipients left for their next attempt."""
+    rows = []
+    for item in items:
+        if item.due_at is None:
+            raise ValueError(f"entry {item.number} has recipients left, but no time to try them")
+        warned_us = None if item.warned_at is None else to_us(item.warned_at)
+        rows.append((to_us(item.due_at), warned_us, item.number))
+    connection.executemany(
+        "UPDATE message SET attempts = attempts + 1, due_us = ?, warned_us = coalesce(?, warned_us),"
+        " lease_owner = '', lease_until_us = 0 WHERE number = ?",
+        rows,
+    )
+    connection.executemany(
+        "UPDATE recipient SET last_status = ? WHERE number = ? AND recipient_id = ?",
+        [
+            (status, item.number, recipient_id)
+            for item in items
+            for recipient_id, status in item.last_status.items()
+        ],
+    )

@@ -1,0 +1,277 @@
+"""The database of kms: how it is opened, its tables, and their migrations.
+
+Promises: what is committed is on stable storage (`journal_mode = WAL` with `synchronous = FULL`; NORMAL does
+not sync at COMMIT). A file that is no database, is damaged, or was made by a newer kms, is refused with one
+clear sentence and left as it is. Instants are stored as integer microseconds since 1970, UTC.
+
+Flow: `service.database` opens the writer's and the reader's connection here; `kmsctl` does so where no server
+runs. Deleted mail is not overwritten (`secure_delete` is off): the file is readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from sqlite3 import Connection
+from urllib.parse import quote
+
+IN_MEMORY = ":memory:"
+
+MAX_US = 253_402_300_799_999_999
+"""The last microsecond of the year 9999: no stored instant lies beyond it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_BUSY_SECONDS = 5.0
+_WHOLE_CHECK_OCTETS = 64 * 1024 * 1024
+
+
+class StoreError(Exception):
+    """What is remembered cannot be read or written; the text is one sentence for the operator."""
+
+
+def to_us(at: datetime) -> int:
+    """Turn an aware instant into what the tables hold."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Turn what the tables hold into an instant; raises OverflowError where no datetime can hold it."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+_FIRST_TABLES = (
+    """
+    CREATE TABLE message (
+        number INTEGER PRIMARY KEY,
+        reverse_local_part TEXT,
+        reverse_domain TEXT,
+        is_8bit INTEGER NOT NULL,
+        arrived_us INTEGER NOT NULL,
+        octets INTEGER NOT NULL,
+        crc32 INTEGER,
+        attempts INTEGER NOT NULL,
+        due_us INTEGER NOT NULL,
+        warned_us INTEGER,
+        fence INTEGER NOT NULL,
+        lease_owner TEXT NOT NULL DEFAULT '',
+        lease_until_us INTEGER NOT NULL DEFAULT 0,
+        is_in_file INTEGER NOT NULL,
+        set_aside_reason TEXT
+    ) STRICT
+    """,
+    # A new entry is inserted leased, tried from memory and deleted: it never touches this index.
+    """
+    CREATE INDEX message_due ON message (due_us) WHERE lease_owner = '' AND set_aside_reason IS NULL
+    """,
+    """
+    CREATE TABLE recipient (
+        number INTEGER NOT NULL,
+        recipient_id INTEGER NOT NULL,
+        local_part TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        original_local_part TEXT NOT NULL,
+        original_domain TEXT NOT NULL,
+        last_status TEXT,
+        PRIMARY KEY (number, recipient_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE TABLE content (number INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT",
+    """
+    CREATE TABLE account (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        full_name TEXT NOT NULL DEFAULT '',
+        is_enabled INTEGER NOT NULL DEFAULT 1,
+        quota_octets INTEGER NOT NULL DEFAULT 0,
+        quota_messages INTEGER NOT NULL DEFAULT 0,
+        forward_to TEXT NOT NULL DEFAULT '[]',
+        keeps_copy INTEGER NOT NULL DEFAULT 1,
+        extra_senders TEXT NOT NULL DEFAULT '[]',
+        own_domains_only INTEGER NOT NULL DEFAULT 0,
+        language TEXT NOT NULL DEFAULT '',
+        UNIQUE (domain, name)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE alias (
+        id INTEGER PRIMARY KEY,
+        local_part TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        targets TEXT NOT NULL,
+        UNIQUE (domain, local_part)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE credential (
+        login TEXT PRIMARY KEY,
+        password_hash TEXT NOT NULL,
+        scram_sha_256 TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE relay_window (
+        address TEXT NOT NULL,
+        user TEXT NOT NULL,
+        until_us INTEGER NOT NULL,
+        PRIMARY KEY (address, user)
+    ) STRICT
+    """,
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES,)
+"""Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
+
+_SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")
+
+
+def open_database(path: Path | str) -> Connection:
+    """Open the database for reading and writing, make it where there is none, and migrate it.
+
+    The connection is in autocommit mode (who needs a transaction says BEGIN) and may be used by one thread at
+    a time, whichever it is.
+
+    Args:
+        path: the file, or `IN_MEMORY`.
+
+    Raises:
+        StoreError: it cannot be opened, is damaged, or is newer than this kms; the file is untouched.
+    """
+    try:
+        if path != IN_MEMORY:
+            _prepare_file(Path(path))
+        connection = sqlite3.connect(
+            str(path), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _configure(connection)
+            _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"The database {path} cannot be opened: {error}") from error
+    return connection
+
+
+def open_reader(path: Path | str) -> Connection:
+    """Open a second connection that only reads; the database must exist. Raises StoreError."""
+    try:
+        connection = sqlite3.connect(
+            _read_only(Path(path)),
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("SELECT count(*) FROM meta")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise StoreError(f"The database {path} cannot be read: {error}") from error
+    return connection
+
+
+def check_whole(connection: Connection) -> list[str]:
+    """Check every page and index; takes long for a large database. Returns what is wrong; empty = nothing."""
+    try:
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+    return [] if found == ["ok"] else found
+
+
+def _read_only(path: Path) -> str:
+    return f"file:{quote(str(path.absolute()))}?mode=ro"
+
+
+def _prepare_file(path: Path) -> None:
+    """Make an empty file that only we can read, or look at the one that is there without touching it."""
+    size = path.stat().st_size if path.exists() else 0
+    if size:
+        _check(path, size)
+        return
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise StoreError(
+            f"The database {path} is missing or empty, but its log {log} is not: restore the database from a "
+            "backup, or move the log away to begin anew"
+        )
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path | str) -> None:
+    """Make the names in a folder durable; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path, size: int) -> None:
+    """Raise StoreError for a database that is not fit for use.
+
+    The work is bounded: of a large database the contents are left out, which are most of it; one that cannot
+    be read is found, and its entry set aside, when it is claimed.
+    """
+    try:
+        connection = sqlite3.connect(_read_only(path), uri=True, timeout=_BUSY_SECONDS)
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            found = _find_damage(connection, is_whole=size <= _WHOLE_CHECK_OCTETS or version == 0)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        found, version = str(error), 0
+    if found:
+        raise StoreError(f"The database {path} is damaged ({found}): restore it from a backup")
+    if version > len(MIGRATIONS):
+        raise StoreError(f"The database {path} was made by a newer kms (its version is {version})")
+
+
+def _find_damage(connection: Connection, is_whole: bool) -> str:
+    checks = (
+        ["PRAGMA quick_check(1)"] if is_whole else [f"PRAGMA quick_check({name})" for name in _SMALL_TABLES]
+    )
+    for check in checks:
+        found = str(connection.execute(check).fetchone()[0])
+        if found != "ok":
+            return found
+    return ""
+
+
+def _configure(connection: Connection) -> None:
+    for pragma in (
+        "page_size = 8192",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 1000",
+        "journal_size_limit = 67108864",
+        "cache_size = -16384",
+        "temp_store = MEMORY",
+        "secure_delete = OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _migrate(connection: Connection) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    for number in range(version, len(MIGRATIONS)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise

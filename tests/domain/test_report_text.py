@@ -1,0 +1,79 @@
+"""Templates of reports: read, checked, filled; and the advice that goes with a status."""
+
+from __future__ import annotations
+
+import pytest
+
+from kms.domain import status
+from kms.domain.report_text import (
+    BUILT_IN,
+    PLACEHOLDERS,
+    ReportKind,
+    ReportText,
+    ReportTextError,
+    advise,
+    parse_report_text,
+)
+from kms.domain.status import EnhancedStatus
+
+GOOD = "# a comment\n\nSubject: $hostname: not delivered\n\nTo:\n$recipients\n\nCosts $$5.\n\n"
+
+
+def test_a_template_has_a_subject_and_a_body() -> None:
+    text = parse_report_text(GOOD)
+    assert text == ReportText("$hostname: not delivered", "To:\n$recipients\n\nCosts $$5.\n")
+
+
+def test_filling_puts_the_values_in() -> None:
+    filled = parse_report_text(GOOD).fill({"hostname": "mx.test", "recipients": "a@far.test: $gone"})
+    assert filled == ReportText("mx.test: not delivered", "To:\na@far.test: $gone\n\nCosts $5.\n")
+
+
+def test_filling_leaves_what_has_no_value() -> None:
+    assert ReportText("$x", "$recipients").fill({}) == ReportText("$x", "$recipients")
+
+
+def test_braces_are_placeholders_too() -> None:
+    assert parse_report_text("SUBJECT: x\n\n${recipients}s").body == "${recipients}s\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "first line"),
+        ("# only a comment\n", "first line"),
+        ("Subject:\n\n$recipients", "first line"),
+        ("$recipients\n", "first line"),
+        ("Subject: x", "empty line"),
+        ("Subject: x\n$recipients", "empty line"),
+        ("Subject: x\n\n", "missing"),
+        ("Subject: x\n\nno placeholder", "missing"),
+        ("Subject: x $5\n\n$recipients", "begins no placeholder"),
+        ("Subject: x\n\n$recipients $unknown", r"unknown placeholder \$unknown"),
+    ],
+)
+def test_a_broken_template_is_named(text: str, reason: str) -> None:
+    with pytest.raises(ReportTextError, match=reason):
+        parse_report_text(text)
+
+
+@pytest.mark.parametrize("kind", ReportKind)
+def test_the_built_in_english_is_a_good_template(kind: ReportKind) -> None:
+    text = BUILT_IN[kind]
+    assert parse_report_text(f"Subject: {text.subject}\n\n{text.body}") == text
+    filled = text.fill(dict.fromkeys(PLACEHOLDERS, "value"))
+    assert "$" not in filled.subject + filled.body
+
+
+class TestAdvice:
+    def test_is_about_the_very_status_where_there_is_some(self) -> None:
+        assert "no such mailbox" in advise(ReportKind.FAILED, status.BAD_MAILBOX)
+
+    def test_is_else_about_its_subject(self) -> None:
+        assert "address" in advise(ReportKind.FAILED, EnhancedStatus(5, 1, 99))
+
+    def test_is_there_for_an_unknown_subject(self) -> None:
+        assert "postmaster" in advise(ReportKind.FAILED, EnhancedStatus(5, 0, 0))
+
+    def test_of_a_delay_is_to_do_nothing(self) -> None:
+        assert "need not do anything" in advise(ReportKind.DELAYED, status.BAD_MAILBOX)

@@ -1,0 +1,190 @@
+"""What the end-to-end tests start: DNS, the foreign world, a smarthost, and kms.
+
+These tests are collected only where they are named (`make e2e`, or `pytest tests/e2e`): they need root, Debian packages and
+real ports. Missing packages fail the run with their names.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.peers.clients import Clients
+from tests.e2e.peers.dovecot import SaslServer
+from tests.e2e.peers.kms_server import Kms
+from tests.e2e.peers.knot import Knot
+from tests.e2e.peers.postfix import Postfix, PostfixSettings
+from tests.e2e.peers.process import free_port, missing_packages, run
+
+StartKms = Callable[..., Kms]
+
+FAR_HOST, DOWN_HOST, SMARTHOST = "127.0.0.11", "127.0.0.12", "127.0.0.13"
+STRANGER, OFFICE, VISITOR = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+DIRECT_PORT = free_port(FAR_HOST)
+
+RECORDS = (
+    "far MX 10 mx.far",
+    f"mx.far A {FAR_HOST}",
+    "down MX 10 mx.down",
+    f"mx.down A {DOWN_HOST}",
+    "stranger MX 10 mx.stranger",
+    f"mx.stranger A {STRANGER}",
+    "nomail MX 0 .",
+    "broken NS ns.broken",
+    "ns.broken A 127.0.0.99",
+)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """These files are collected only where the command line names this folder or a file in it."""
+    here = Path(__file__).parent
+    for argument in config.invocation_params.args:
+        path = Path(config.invocation_params.dir, str(argument).partition("::")[0]).resolve()
+        if path == here or here in path.parents:
+            return None
+    return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_peers() -> None:
+    """Everything needed is installed, or the run fails and says what to install."""
+    missing = missing_packages()
+    if missing:
+        pytest.exit(f"the end-to-end tests need: apt-get install {' '.join(missing)}", returncode=1)
+    if os.getuid() != 0:
+        pytest.exit("the end-to-end tests start Postfix and so need root", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Path]:
+    """A folder that the peers' own users can reach, removed afterwards (kept with KMS_KEEP=1)."""
+    folder = Path(tempfile.mkdtemp(prefix="kms-e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    if not os.environ.get("KMS_KEEP"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def knot(ground: Path) -> Iterator[Knot]:
+    """DNS with the test zones."""
+    server = Knot(ground / "knot", RECORDS)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def far(ground: Path) -> Iterator[Postfix]:
+    """The foreign world: the MX of far.test, with one mailbox."""
+    settings = PostfixSettings(
+        hostname="mx.far.test",
+        host=FAR_HOST,
+        port=DIRECT_PORT,
+        mailboxes=["box@far.test", "second@far.test"],
+        domains=["far.test"],
+    )
+    server = Postfix(ground / "far", settings)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def down(ground: Path) -> Iterator[Postfix]:
+    """The MX of down.test; not started."""
+    settings = PostfixSettings(
+        hostname="mx.down.test",
+        host=DOWN_HOST,
+        port=DIRECT_PORT,
+        mailboxes=["box@down.test"],
+        domains=["down.test"],
+    )
+    server = Postfix(ground / "down", settings)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def smarthost(ground: Path) -> Iterator[Postfix]:
+    """A Postfix that takes mail only after AUTH (user `office`, password `let me relay`), in clear or after STARTTLS."""
+    folder = ground / "smarthost"
+    certificate(ground / "smarthost.pem", "smart.test")
+    settings = PostfixSettings(
+        hostname="smart.test",
+        host=SMARTHOST,
+        port=free_port(SMARTHOST),
+        mailboxes=["box@far.test", "box@elsewhere.test"],
+        domains=["far.test", "elsewhere.test"],
+        more={
+            "mynetworks": "",
+            "smtpd_sasl_auth_enable": "yes",
+            "smtpd_sasl_type": "dovecot",
+            "smtpd_sasl_path": "private/auth",
+            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_recipient_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_tls_security_level": "may",
+            "smtpd_tls_loglevel": "1",
+            "smtpd_tls_chain_files": str(ground / "smarthost.pem"),
+        },
+    )
+    server = Postfix(folder, settings)
+    server.start()
+    sasl = SaslServer(ground / "sasl", server.queue / "private" / "auth", {"office": "let me relay"})
+    yield server
+    sasl.stop()
+    server.stop()
+
+
+def certificate(path: Path, name: str) -> None:
+    """Write a key and a self-signed certificate."""
+    key, chain = path.with_suffix(".key"), path.with_suffix(".crt")
+    result = run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "30", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+         "-keyout", key, "-out", chain]
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    path.write_bytes(key.read_bytes() + chain.read_bytes())
+
+
+@pytest.fixture
+def start_kms(ground: Path, knot: Knot, request: pytest.FixtureRequest) -> Iterator[StartKms]:
+    """Start a kms whose world is the test zones; overrides are INI sections. What runs at the end is stopped."""
+    running: list[Kms] = []
+
+    def start(
+        overrides: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        users: tuple[str, ...] = ("alice@example.test", "bob@example.test"),
+    ) -> Kms:
+        name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
+        server = Kms(ground / f"{name}-{len(running)}")
+        server.configure(
+            {
+                "address_groups": {"Office": OFFICE},
+                "relay": {"address_group": "Office", "pop_window": "30 minutes"},
+                "delivery": {"direct_port": str(DIRECT_PORT), "allow_private_hosts": "yes"},
+                "dns": {"nameservers": knot.address, "timeout": "3 s"},
+                "limits": {"sender_domain_must_exist": "yes"},
+                "queue": {"retry_interval": "1 s"},
+            }
+        )
+        server.configure(overrides or {})
+        running.append(server)
+        server.start()
+        for user in users:
+            server.add_user(user)
+        return server
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Clients:
+    """swaks, curl, msmtp, mpop, fetchmail and openssl as a user would call them."""
+    return Clients(tmp_path)

@@ -1,0 +1,139 @@
+"""kms itself as a process: the shipped INI with stated overrides, accounts made by kmsctl, ports of its own."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.e2e.peers import ini
+from tests.e2e.peers.process import Program, free_port, run
+
+CHECKOUT = Path(__file__).parents[3]
+PASSWORD = "correct horse battery"
+
+_KMSCTL = "import sys; from kms.cli.main import main; sys.exit(main())"
+
+
+class Kms:
+    """One server in `folder`: `start`, `stop`, `kill`, `ctl`, `add_user`, `messages`.
+
+    It listens on 127.0.0.1 for SMTP, submission, submissions, POP3 and POP3S, on ports that were free when it was
+    configured and that it keeps over restarts.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        data_dir: Path | None = None,
+        python: Path = Path(sys.executable),
+    ) -> None:
+        self.folder = folder
+        self.python = python
+        self.data_dir = data_dir or folder / "var"
+        self.configuration = folder / "kms.ini"
+        self.program: Program | None = None
+        self.smtp, self.submission, self.submissions, self.pop3, self.pop3s = (
+            free_port(self.host) for _ in range(5)
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.overrides = self._own_lines()
+        self.configure(overrides or {})
+
+    def _own_lines(self) -> dict[str, dict[str, str]]:
+        ports = ("smtp", "submission", "submissions", "pop3", "pop3s")
+        return {
+            "server": {
+                "hostname": "kms.example.test",
+                "data_dir": str(self.data_dir),
+                "reports_dir": str(CHECKOUT / "reports"),
+                "submit_dir": str(self.folder / "run"),
+            },
+            "listen": {
+                **{name: f"tcp:{getattr(self, name)}:interface={self.host}" for name in ports},
+                "console": "",
+            },
+        }
+
+    def configure(self, overrides: Mapping[str, Mapping[str, str]]) -> None:
+        """Set these keys too and write the file; acts at the next start."""
+        for section, keys in overrides.items():
+            self.overrides.setdefault(section, {}).update(keys)
+        ini.write(self.configuration, CHECKOUT / "etc" / "kms.ini", self.overrides)
+
+    def command(self) -> list[str]:
+        """What starts it in the foreground."""
+        return [str(self.python), "-m", "kms", "--config", str(self.configuration)]
+
+    def start(self, *, open_files: int = 0) -> None:
+        """Start it; returns when SMTP and POP3 are served."""
+        environment = {"COVERAGE_PROCESS_START": os.environ.get("COVERAGE_PROCESS_START", "")}
+        self.program = Program(
+            self.command(),
+            self.folder / "output",
+            cwd=CHECKOUT,
+            environment=environment,
+            open_files=open_files,
+        )
+        self.program.wait_for_port(self.host, self.smtp)
+        self.program.wait_for_port(self.host, self.pop3)
+
+    @property
+    def pid(self) -> int:
+        assert self.program is not None
+        return self.program.pid
+
+    def stop(self) -> int:
+        """SIGTERM; gives the exit status."""
+        if self.program is None:
+            return 0
+        program, self.program = self.program, None
+        return program.stop()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.program is not None
+        program, self.program = self.program, None
+        program.kill()
+
+    def ctl(self, *words: str, stdin: str = "", seconds: float = 30) -> str:
+        """Run kmsctl; gives its output; AssertionError unless it ends with 0."""
+        command = [str(self.python), "-c", _KMSCTL, "--config", str(self.configuration), *words]
+        result = run(command, stdin=stdin.encode(), cwd=CHECKOUT, seconds=seconds)
+        output = result.stdout.decode() + result.stderr.decode()
+        assert result.returncode == 0, f"kmsctl {' '.join(words)}: {result.returncode}\n{output}"
+        return result.stdout.decode()
+
+    def ctl_json(self, *words: str) -> object:
+        """Run kmsctl --json; gives what it says."""
+        value: object = json.loads(self.ctl("--json", *words))
+        return value
+
+    def add_user(self, address: str, password: str = PASSWORD) -> None:
+        self.ctl("user", "add", address, "--password-stdin", stdin=password + "\n")
+
+    def mailboxes(self) -> Path:
+        return self.data_dir / "mailboxes"
+
+    def maildir(self, address: str) -> Path:
+        local_part, _, domain = address.partition("@")
+        return self.mailboxes() / domain / local_part / "Maildir"
+
+    def messages(self, address: str) -> list[bytes]:
+        """The messages in a mailbox, oldest name first, as they stand in the files."""
+        maildir = self.maildir(address)
+        files = [file for name in ("new", "cur") for file in (maildir / name).glob("*")]
+        return [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
+
+    def log(self, name: str = "mail") -> str:
+        """One of its logs: mail, security, operations; or `output`, what it printed."""
+        path = self.folder / "output" if name == "output" else self.data_dir / "log" / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def everything(self) -> str:
+        """All it printed and logged, for a failure's message."""
+        return "\n".join(f"--- {name}\n{self.log(name)[-4000:]}" for name in ("output", "mail", "security"))

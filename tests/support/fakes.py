@@ -1,0 +1,111 @@
+"""Fakes of the ports: each passes the contract test of its port (tests/contracts/)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from kms.domain import reply as replies
+from kms.domain.content import Content, FileContent
+from kms.domain.dns_answer import (
+    AddressAnswer,
+    Addresses,
+    LookupFailed,
+    MailExchanger,
+    MailExchangers,
+    MxAnswer,
+    NoRecords,
+    NoSuchDomain,
+)
+from kms.domain.envelope import Envelope, Recipient
+from kms.domain.next_hop import NextHop
+from kms.domain.outcome import Delivered, Outcome
+from kms.domain.reply import Reply
+
+
+@attrs.frozen
+class Attempt:
+    """One call of `FakeSender.send`; `octets` is the content as it was read at the time."""
+
+    hops: tuple[NextHop, ...]
+    envelope: Envelope
+    recipients: tuple[Recipient, ...]
+    octets: bytes
+
+
+class FakeSender:
+    """Delivers everything, or gives the outcomes it was told to, one for each call.
+
+    Attributes:
+        attempts: the calls so far.
+        outcomes: what the next calls give to all their recipients; when they run out, `Delivered`.
+    """
+
+    def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
+        self.attempts: list[Attempt] = []
+        self.outcomes = deque(outcomes)
+
+    async def send(
+        self, hops: Sequence[NextHop], envelope: Envelope, recipients: Sequence[Recipient], content: Content
+    ) -> dict[int, Outcome]:
+        if isinstance(content, FileContent):
+            with open(content.path, "rb") as file:
+                octets = file.read()
+        else:
+            octets = content.data
+        self.attempts.append(Attempt(tuple(hops), envelope, tuple(recipients), octets))
+        if self.outcomes:
+            outcome = self.outcomes.popleft()
+        else:
+            outcome = Delivered(Reply(250, replies.status.OK, "taken"), hops[0].host)
+        return {recipient.recipient_id: outcome for recipient in recipients}
+
+
+class FakeResolver:
+    """A table of records.
+
+    A host or domain that is in a table with no records exists without them; one in neither table does not
+    exist.
+
+    Attributes:
+        mx: preference and host, by domain; the host "" is the root.
+        addresses: IP addresses, by host.
+        failing: names about which nothing can be known now; or `("mx", name)`, `("addresses", name)` for one
+            kind of question only.
+        asked: the questions so far.
+    """
+
+    def __init__(
+        self,
+        mx: Mapping[str, Sequence[tuple[int, str]]] | None = None,
+        addresses: Mapping[str, Sequence[str]] | None = None,
+        failing: Iterable[str | tuple[str, str]] = (),
+    ) -> None:
+        self.mx = dict(mx or {})
+        self.addresses = dict(addresses or {})
+        self.failing = set(failing)
+        self.asked: list[tuple[str, str]] = []
+
+    async def lookup_mx(self, domain: str) -> MxAnswer:
+        self.asked.append(("mx", domain))
+        records = self.mx.get(domain)
+        if records and not self._fails("mx", domain):
+            return MailExchangers(tuple(MailExchanger(*record) for record in records))
+        return self._nothing("mx", domain)
+
+    async def lookup_addresses(self, host: str) -> AddressAnswer:
+        self.asked.append(("addresses", host))
+        texts = self.addresses.get(host)
+        if texts and not self._fails("addresses", host):
+            return Addresses(tuple(sorted(texts, key=lambda text: ":" not in text)))
+        return self._nothing("addresses", host)
+
+    def _nothing(self, kind: str, name: str) -> NoSuchDomain | NoRecords | LookupFailed:
+        if self._fails(kind, name):
+            return LookupFailed("the fake was told to fail")
+        return NoRecords() if name in self.mx or name in self.addresses else NoSuchDomain()
+
+    def _fails(self, kind: str, name: str) -> bool:
+        return name in self.failing or (kind, name) in self.failing
