@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import click
 
@@ -23,8 +23,6 @@ from kms.cli.online import OnlineServer
 from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Administration(Protocol):
@@ -121,7 +119,7 @@ class Session:
             click.echo(text)
 
 
-def pass_session(command: F) -> F:
+def pass_session(command: Callable[..., None]) -> Callable[..., None]:
     """Give the session to a command, and the option `--json` to its user."""
 
     def note_json(context: click.Context, _: click.Parameter, value: bool) -> None:

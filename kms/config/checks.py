@@ -6,6 +6,7 @@ start print `find_risks`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -22,17 +23,30 @@ if TYPE_CHECKING:
 Fault = tuple[str, str, str]
 """Section, key, and what is wrong."""
 
+_LONGEST_SOCKET_PATH = 103
 _SHORT_INTERVAL = timedelta(minutes=5)
 
 
 def find_faults(settings: Settings) -> Iterator[Fault]:
     """Find what makes these settings unusable."""
+    yield from _check_data_folder(settings)
     yield from _check_domains(settings)
     yield from _check_domain_aliases(settings)
     yield from _check_relay(settings)
     yield from _check_listeners(settings)
     yield from _check_tls(settings)
     yield from _check_smarthost(settings)
+
+
+def _check_data_folder(settings: Settings) -> Iterator[Fault]:
+    length = len(os.fsencode(settings.control_socket))
+    if length > _LONGEST_SOCKET_PATH:
+        yield (
+            "server",
+            "data_dir",
+            f"the path of {settings.control_socket.name} in it would have {length} octets; the system takes no "
+            f"more than {_LONGEST_SOCKET_PATH} for a socket",
+        )
 
 
 def _check_domains(settings: Settings) -> Iterator[Fault]:

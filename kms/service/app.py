@@ -91,7 +91,9 @@ class App:
         nameservers = tuple(map(str, settings.dns.nameservers))
         self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
         self.certificate = ServedCertificate(self.hostname, settings.tls_dir)
-        passwords = PasswordChecker(self.directory, self.database, self.hashing, reactor, clock)
+        passwords = PasswordChecker(
+            self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
+        )
         realm = Realm(self.directory, self.mailboxes, self.windows)
         self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
 

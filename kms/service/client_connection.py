@@ -260,6 +260,7 @@ class ClientConnection(Protocol):
     def _close(self) -> None:
         """Close after what was written; `expire` cuts a peer that does not let go."""
         self._is_closing = True
+        self._tools.pool.withdraw(self)
         self.deadline = self._tools.clock.monotonic() + CLOSE_SECONDS
         if not self._is_lost:
             self._stop_producing()  # over TLS nothing closes before

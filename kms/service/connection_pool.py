@@ -106,12 +106,16 @@ class ConnectionPool:
         self._idle.setdefault(connection.key, []).append(connection)
         self._idle_count += 1
 
-    def remove(self, connection: PooledConnection) -> None:
-        """Forget a connection that is gone."""
-        self._open.discard(connection)
+    def withdraw(self, connection: PooledConnection) -> None:
+        """Give a connection to no message any more."""
         kept = self._idle.get(connection.key)
         if kept and connection in kept:
             self._take_out(connection.key, kept, connection)
+
+    def remove(self, connection: PooledConnection) -> None:
+        """Forget a connection that is gone."""
+        self.withdraw(connection)
+        self._open.discard(connection)
         if not self._open:
             if self._sweep_call is not None:
                 self._sweep_call.cancel()

@@ -29,11 +29,11 @@ class DirectoryCache:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._resolved: dict[Mailbox, Resolution] = {}
-        self.current = _empty(settings)
+        self.current: Directory = settings.directory
 
     async def load(self, settings: Settings | None = None) -> None:
         """Read the store anew; with `settings`, take its domains too."""
-        base = self.current if settings is None else _empty(settings)
+        base = self.current if settings is None else settings.directory
         accounts, aliases = await self._database.run(load_accounts_and_aliases)
         self.current = base
         self.take(accounts, aliases)
@@ -51,12 +51,3 @@ class DirectoryCache:
                 self._resolved.clear()
             known = self._resolved[mailbox] = resolve_recipient(self.current, mailbox)
         return known
-
-
-def _empty(settings: Settings) -> Directory:
-    return Directory(
-        local_domains=tuple(settings.domains.local),
-        relay_domains=frozenset(settings.domains.relay),
-        domain_aliases=dict(settings.domain_aliases),
-        postmaster=settings.server.postmaster,
-    )

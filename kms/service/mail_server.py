@@ -27,8 +27,8 @@ from kms.policy.relay import RelayMode
 from kms.service.app import App
 from kms.service.clock import SystemClock
 
-# TMP from kms.service.control import Control
-# TMP from kms.service.control_socket import ControlSocket
+from kms.service.control import Control
+from kms.service.control_socket import ControlSocket
 from kms.service.listening import CannotOpen, Ports
 from kms.service.pop3_listener import Pop3Factory
 from kms.service.smtp_listener import SmtpFactory
@@ -61,7 +61,7 @@ class MailServer(service.Service):
         self._has_ports = False
         self.app = App(settings, reactor, self._clock)
         self._folder = DataFolder(settings.server.data_dir)
-        # TMP self._control = ControlSocket(Control(self.app, self.reload), settings.control_socket, reactor)
+        self._control = ControlSocket(Control(self.app, self.reload), settings.control_socket, reactor)
         self._log = Logger(namespace="kms")
         if settings.tls.certificate is not None:
             self.app.certificate.load(settings.tls, self._clock.now())
@@ -114,7 +114,7 @@ class MailServer(service.Service):
             pool.start()
         app.mailboxes.start()
         app.database.start()
-        # TMP self._control.start()
+        self._control.start()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         if settings.relay.mode is RelayMode.OPEN:
@@ -175,7 +175,7 @@ class MailServer(service.Service):
         await self._within(grace, gatherResults([*drained, app.outbound.drain()], consumeErrors=True))
         for factory in factories:
             factory.cut()
-        # TMP await self._control.stop()
+        await self._control.stop()
         app.remote.pool.abort()
         await self._within(1.0, app.runner.idle())
         await self._close_store()

@@ -136,12 +136,13 @@ class Pop3Connection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Obey what the client says."""
+        if self._is_over:
+            return
         self._active_at = self._service.clock.monotonic()
         self._session.receive_data(data)
         self.wake_up()
-        if self._session.buffered_octets > _MOST_UNREAD_OCTETS and not self._is_deaf and not self._is_over:
-            self._is_deaf = True
-            self.transport.pauseProducing()
+        if self._session.buffered_octets > _MOST_UNREAD_OCTETS:
+            self._stop_reading()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the mailbox back; what is marked as deleted stays."""
@@ -212,10 +213,19 @@ class Pop3Connection(Protocol):
         event = self._session.next_event()
         if self._session.is_closing:
             self._release()
-        if self._is_deaf and self._session.buffered_octets <= _MOST_UNREAD_OCTETS and not self._is_over:
+        if self._session.buffered_octets <= _MOST_UNREAD_OCTETS:
+            self._start_reading()
+        return event
+
+    def _stop_reading(self) -> None:
+        if not self._is_deaf and not self._is_over:
+            self._is_deaf = True
+            self.transport.pauseProducing()
+
+    def _start_reading(self) -> None:
+        if self._is_deaf and not self._is_over:
             self._is_deaf = False
             self.transport.resumeProducing()
-        return event
 
     async def _wait_for_client(self) -> None:
         if self._is_blocked and not self._is_over:
@@ -323,6 +333,7 @@ class Pop3Connection(Protocol):
 
     def _close(self) -> None:
         """Close when all is sent; `check_time` cuts what takes too long."""
+        self._start_reading()  # or the client's own close would not be seen
         self._is_over = True
         self._release()
         self._closing_at = self._service.clock.monotonic() + _CLOSING_SECONDS

@@ -108,7 +108,8 @@ class PasswordChecker:
 
     Unknown user, disabled account and wrong password look the same, in error and in time. Hashing happens in
     `pool`, never on the reactor; at most 100 checks wait there. A password that was proved is known for a minute
-    by a keyed digest, bound to the stored verifier, so that a mail program that polls costs no hash.
+    by a keyed digest, bound to the stored verifier, so that a mail program that polls costs no hash. `with_scram`
+    says whether a password that is hashed anew gets a SCRAM verifier too.
     """
 
     credentialInterfaces = (IPasswordLogin,)
@@ -120,12 +121,14 @@ class PasswordChecker:
         pool: ThreadPool,
         reactor: IReactorFromThreads,
         clock: Clock,
+        with_scram: bool = True,
     ) -> None:
         self._directory = directory
         self._database = database
         self._pool = pool
         self._reactor = reactor
         self._clock = clock
+        self._with_scram = with_scram
         self._key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
         self._hashing = 0
@@ -166,7 +169,7 @@ class PasswordChecker:
             self._hashing -= 1
 
     async def _rehash(self, name: str, password: str) -> None:
-        verifiers = await self._hash(store.make_verifiers, password, True)
+        verifiers = await self._hash(store.make_verifiers, password, self._with_scram)
         await self._database.run(lambda connection: store.save_verifiers(connection, name, verifiers))
 
 

@@ -86,9 +86,7 @@ def add_user(connection: Connection, domains: Directory, login: str, verifiers: 
     account = Account(name, domain)
     if _exists(connection, account.login):
         raise Conflict(f"The account {account.login} exists already")
-    return describe_account(
-        accounts.add_account(connection, account, verifiers, domains.local_domains)
-    )
+    return describe_account(accounts.add_account(connection, account, verifiers, domains.local_domains))
 
 
 def set_password(connection: Connection, domains: Directory, login: str, verifiers: Verifiers) -> Facts:
@@ -98,9 +96,7 @@ def set_password(connection: Connection, domains: Directory, login: str, verifie
     return describe_account(account)
 
 
-def change_user(
-    connection: Connection, domains: Directory, login: str, changes: Mapping[str, Any]
-) -> Facts:
+def change_user(connection: Connection, domains: Directory, login: str, changes: Mapping[str, Any]) -> Facts:
     """Change an account; to disable it ends its windows.
 
     Args:
@@ -111,9 +107,7 @@ def change_user(
     """
     account = find_user(connection, domains, login)
     values = {key: _read_change(key, value) for key, value in changes.items()}
-    return describe_account(
-        accounts.change_account(connection, account.login, values, domains.local_domains)
-    )
+    return describe_account(accounts.change_account(connection, account.login, values, domains.local_domains))
 
 
 def remove_user(connection: Connection, domains: Directory, login: str) -> Facts:
@@ -211,9 +205,7 @@ def list_aliases(connection: Connection) -> list[Facts]:
     return [describe_alias(alias) for alias in accounts.list_aliases(connection)]
 
 
-def add_alias(
-    connection: Connection, domains: Directory, address: str, targets: Sequence[str]
-) -> Facts:
+def add_alias(connection: Connection, domains: Directory, address: str, targets: Sequence[str]) -> Facts:
     """Make an alias.
 
     Returns:
@@ -223,7 +215,10 @@ def add_alias(
         AccountError: it exists, or address or targets are not acceptable.
     """
     local_part, domain = _read_alias_address(domains, address)
-    if any((alias.local_part, alias.domain) == (local_part, domain) for alias in accounts.list_aliases(connection)):
+    if any(
+        (alias.local_part, alias.domain) == (local_part, domain)
+        for alias in accounts.list_aliases(connection)
+    ):
         raise Conflict(f"The alias {local_part}@{domain} exists already; remove it first")
     if _exists(connection, f"{local_part}@{domain}"):
         raise Conflict(f"{local_part}@{domain} is an account; let it forward its mail instead")

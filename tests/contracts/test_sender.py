@@ -71,7 +71,9 @@ class SenderContract:
         self.send(self.make_sender(), FileContent(str(path), len(DATA)), 1)
         assert self.taken() == [DATA]
 
-    @pytest.mark.parametrize(("script", "kind"), [("451 4.3.0 no", DeferredOutcome), ("554 5.6.0 no", Failed)])
+    @pytest.mark.parametrize(
+        ("script", "kind"), [("451 4.3.0 no", DeferredOutcome), ("554 5.6.0 no", Failed)]
+    )
     def test_gives_a_refusal_as_a_value(self, script: str, kind: type) -> None:
         outcomes = self.send(self.make_sender(script), InlineContent(DATA), 1, 2)
         assert {type(outcome) for outcome in outcomes.values()} == {kind}

@@ -58,7 +58,9 @@ def prepare(
 
 def ready(server: ScriptedServer, **changes: object) -> SmtpClientSession:
     session = SmtpClientSession(settings(**changes))
-    assert [event for event in join(session, server) if not isinstance(event, TlsRequested)] == [SessionReady()]
+    assert [event for event in join(session, server) if not isinstance(event, TlsRequested)] == [
+        SessionReady()
+    ]
     assert session.is_ready
     return session
 
@@ -75,7 +77,9 @@ def send(server: ScriptedServer, message: OutgoingMessage, **changes: object) ->
 
 
 def refusal(server: ScriptedServer, **changes: object) -> SessionEnded:
-    (event,) = [event for event in join(SmtpClientSession(settings(**changes)), server) if event != TlsRequested()]
+    (event,) = [
+        event for event in join(SmtpClientSession(settings(**changes)), server) if event != TlsRequested()
+    ]
     assert isinstance(event, SessionEnded)
     return event
 
@@ -304,7 +308,9 @@ class TestTooManyRecipients:
     @BOTH
     def test_are_deferred_where_nobody_was_accepted(self, extensions: tuple[str, ...]) -> None:
         server = ScriptedServer(extensions=extensions, replies={"RCPT": ["552 too many"]})
-        assert send(server, prepare()) == {1: Deferred(Reply(452, EnhancedStatus(4, 0, 0), "too many"), WHERE)}
+        assert send(server, prepare()) == {
+            1: Deferred(Reply(452, EnhancedStatus(4, 0, 0), "too many"), WHERE)
+        }
 
     def test_of_a_full_mailbox_is_another_thing_and_waits(self) -> None:
         server = ScriptedServer(replies={"RCPT": ["250 ok", "552 5.2.2 full"]})
@@ -361,7 +367,9 @@ class TestTroubleOnTheWay:
         assert join(session, server) == []
         session.lose(replies.NO_ANSWER_IN_TIME)
         event = session.next_event()
-        assert event == TransactionEnded({1: Deferred(replies.NO_ANSWER_IN_TIME, WHERE, is_ambiguous=True)}, True)
+        assert event == TransactionEnded(
+            {1: Deferred(replies.NO_ANSWER_IN_TIME, WHERE, is_ambiguous=True)}, True
+        )
         assert isinstance(session.next_event(), SessionEnded)
         session.lose()
         assert session.next_event() is None
@@ -450,7 +458,9 @@ class TestGreeting:
     @pytest.mark.parametrize("code", [421, 450, 554])
     def test_that_refuses_ends_the_session_with_the_reply(self, code: int) -> None:
         end = refusal(ScriptedServer(greeting=f"{code} not now"))
-        assert end == SessionEnded(EndCause.REFUSED, Reply(code, EnhancedStatus(code // 100, 0, 0), "not now"))
+        assert end == SessionEnded(
+            EndCause.REFUSED, Reply(code, EnhancedStatus(code // 100, 0, 0), "not now")
+        )
 
     @pytest.mark.parametrize("greeting", ["250 hello", "354 hello", "HTTP/1.1 400 Bad Request"])
     def test_that_makes_no_sense_defers(self, greeting: str) -> None:

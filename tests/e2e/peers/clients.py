@@ -36,8 +36,24 @@ class Clients:
         """swaks: one message, or as far as `more` says."""
         return _dialogue(
             run(
-                ["swaks", "--server", host, "--port", str(port), "--local-interface", source,
-                 "--helo", "client.stranger.test", "--from", sender, "--to", to, "--timeout", "20", *more]
+                [
+                    "swaks",
+                    "--server",
+                    host,
+                    "--port",
+                    str(port),
+                    "--local-interface",
+                    source,
+                    "--helo",
+                    "client.stranger.test",
+                    "--from",
+                    sender,
+                    "--to",
+                    to,
+                    "--timeout",
+                    "20",
+                    *more,
+                ]
             )  # fmt: skip
         )
 
@@ -54,12 +70,28 @@ class Clients:
         path.write_bytes(message)
         return _dialogue(
             run(
-                ["curl", "-sSv", "--max-time", "20", "--interface", source, url, "--mail-from", sender,
-                 "--mail-rcpt", to, "-T", path, *more]
+                [
+                    "curl",
+                    "-sSv",
+                    "--max-time",
+                    "20",
+                    "--interface",
+                    source,
+                    url,
+                    "--mail-from",
+                    sender,
+                    "--mail-rcpt",
+                    to,
+                    "-T",
+                    path,
+                    *more,
+                ]
             )  # fmt: skip
         )
 
-    def curl_read(self, url: str, login: str, *more: str, source: str = "127.0.0.2") -> CompletedProcess[bytes]:
+    def curl_read(
+        self, url: str, login: str, *more: str, source: str = "127.0.0.2"
+    ) -> CompletedProcess[bytes]:
         """curl pop3: or pop3s:, the octets on standard output."""
         return run(["curl", "-sS", "--max-time", "20", "--interface", source, "-u", login, url, *more])
 
@@ -68,8 +100,18 @@ class Clients:
         """msmtp: a message with LF lines on standard input."""
         return _dialogue(
             run(
-                ["msmtp", "--file=/dev/null", "--host=127.0.0.1", f"--port={port}", f"--source-ip={source}",
-                 f"--from={sender}", "--domain=client.stranger.test", "--timeout=20", *more, to],
+                [
+                    "msmtp",
+                    "--file=/dev/null",
+                    "--host=127.0.0.1",
+                    f"--port={port}",
+                    f"--source-ip={source}",
+                    f"--from={sender}",
+                    "--domain=client.stranger.test",
+                    "--timeout=20",
+                    *more,
+                    to,
+                ],
                 stdin=message,
             )  # fmt: skip
         )

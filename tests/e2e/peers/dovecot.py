@@ -84,9 +84,7 @@ class SaslServer:
         )
         (folder / "users").chmod(0o644)
         (folder / "dovecot.conf").write_text(_SASL.format(folder=folder, socket=socket))
-        self._program = Program(
-            ["/usr/sbin/dovecot", "-F", "-c", folder / "dovecot.conf"], folder / "output"
-        )
+        self._program = Program(["/usr/sbin/dovecot", "-F", "-c", folder / "dovecot.conf"], folder / "output")
         wait_until(
             socket.exists, what=f"dovecot-auth: {self._program.output()} {_text(folder / 'dovecot.log')}"
         )

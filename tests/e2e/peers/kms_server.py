@@ -1,9 +1,8 @@
 """kms itself as a process: the shipped INI with stated overrides, accounts made by kmsctl, ports of its own."""
 
 import json
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.peers import ini
@@ -30,10 +29,13 @@ class Kms:
         overrides: Mapping[str, Mapping[str, str]] | None = None,
         *,
         data_dir: Path | None = None,
-        python: Path = Path(sys.executable),
+        launch: Sequence[str | Path] = (sys.executable, "-m", "kms"),
+        cwd: Path = CHECKOUT,
     ) -> None:
         self.folder = folder
-        self.python = python
+        self.launch = [str(word) for word in launch]
+        self.python = Path(sys.executable) if cwd == CHECKOUT else Path(self.launch[0]).parent / "python"
+        self.cwd = cwd
         self.data_dir = data_dir or folder / "var"
         self.configuration = folder / "kms.ini"
         self.program: Program | None = None
@@ -67,16 +69,19 @@ class Kms:
 
     def command(self) -> list[str]:
         """What starts it in the foreground."""
-        return [str(self.python), "-m", "kms", "--config", str(self.configuration)]
+        return [*self.launch, "--config", str(self.configuration)]
+
+    def environment(self) -> dict[str, str]:
+        """What a bare checkout needs so that twistd and twist find the plugin."""
+        return {"PYTHONPATH": str(CHECKOUT)} if self.cwd == CHECKOUT else {}
 
     def start(self, *, open_files: int = 0) -> None:
         """Start it; returns when SMTP and POP3 are served."""
-        environment = {"COVERAGE_PROCESS_START": os.environ.get("COVERAGE_PROCESS_START", "")}
         self.program = Program(
             self.command(),
             self.folder / "output",
-            cwd=CHECKOUT,
-            environment=environment,
+            cwd=self.cwd,
+            environment=self.environment(),
             open_files=open_files,
         )
         self.program.wait_for_port(self.host, self.smtp)
@@ -103,7 +108,7 @@ class Kms:
     def ctl(self, *words: str, stdin: str = "", seconds: float = 30) -> str:
         """Run kmsctl; gives its output; AssertionError unless it ends with 0."""
         command = [str(self.python), "-c", _KMSCTL, "--config", str(self.configuration), *words]
-        result = run(command, stdin=stdin.encode(), cwd=CHECKOUT, seconds=seconds)
+        result = run(command, stdin=stdin.encode(), cwd=self.cwd, seconds=seconds)
         output = result.stdout.decode() + result.stderr.decode()
         assert result.returncode == 0, f"kmsctl {' '.join(words)}: {result.returncode}\n{output}"
         return result.stdout.decode()

@@ -118,7 +118,8 @@ class Postfix:
         assert result.returncode == 0, (result.stdout + result.stderr).decode() + self.log()
         self._is_started = True
         wait_until(
-            lambda: is_listening(self.settings.host, self.settings.port), what=f"Postfix listens: {self.log()}"
+            lambda: is_listening(self.settings.host, self.settings.port),
+            what=f"Postfix listens: {self.log()}",
         )
 
     def stop(self) -> None:

@@ -1,0 +1,49 @@
+# Everything a developer or a curious reader types. Needs make and Python 3.11 or newer with its venv module; `e2e`, `crash`
+# and `bench` need root and the Debian packages that they name when one is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run check test e2e crash bench clean
+
+run: .venv/installed
+	@etc/demo/start
+	$(BIN)/twistd -n kms --config etc/kms.ini
+
+# All that is checked without real peers: format, lint, types, layers.
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The checks, then all tests that need Python alone, with their coverage.
+test: check
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='kms/domain/*,kms/policy/*,kms/config/*,kms/protocol/*' --fail-under=100
+
+e2e: .venv/dev
+	$(BIN)/python -m pytest tests/e2e
+
+crash: .venv/dev
+	$(BIN)/python -m pytest -s tests/crash
+
+bench: .venv/dev
+	$(BIN)/python -m bench $(BENCH)
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kms needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/dev: .venv/installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv build dist kms.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,275 @@
+"""What an operator may ask of the running server. Page, API and `kmsctl` all go through here.
+
+Promises: a change is committed when its answer comes, and acts at once: the directory is read anew, and the
+windows of a user who was disabled, removed or given another password are closed, before it is answered.
+Passwords are hashed in the hashing threads, never on the reactor.
+Flow: api.py calls these; the rules of each operation are in store/administration.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from kms.config.settings import Settings
+from kms.domain.account import Alias, Directory
+from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.service.clock import Clock
+from kms.store import administration, queue_view
+from kms.store.accounts import AccountError
+from kms.store.administration import Facts, describe_window
+from kms.store.credentials import Verifiers, make_verifiers
+from kms.store.relay_windows import RelayWindow
+
+R = TypeVar("R")
+
+
+class ReloadRefused(Exception):
+    """The configuration has faults, so nothing was changed.
+
+    Attributes:
+        problems: one line each; never empty.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class RunsOperations(Protocol):
+    """The part of `Database` that is needed."""
+
+    def run(self, operation: Callable[[Any], R]) -> Deferred[R]:
+        """Run in the next transaction."""
+        ...
+
+    def read(self, operation: Callable[[Any], R]) -> Deferred[R]:
+        """Run on a snapshot."""
+        ...
+
+
+class KnowsDirectory(Protocol):
+    """The part of `DirectoryCache` that is needed."""
+
+    @property
+    def current(self) -> Directory:
+        """The newest snapshot."""
+        ...
+
+    async def load(self) -> None:
+        """Read the store anew."""
+        ...
+
+
+class KeepsWindows(Protocol):
+    """The part of `RelayWindows` that is needed."""
+
+    def list(self) -> Sequence[RelayWindow]:
+        """The open windows."""
+        ...
+
+    async def revoke(self, client: ClientAddress, user: str | None = None) -> int:
+        """End windows of an address."""
+        ...
+
+    async def revoke_user(self, user: str) -> int:
+        """End windows of a user."""
+        ...
+
+
+class Server(Protocol):
+    """The part of `App` that is needed."""
+
+    settings: Settings
+    hostname: str
+    clock: Clock
+    reactor: Any
+    hashing: ThreadPool
+
+    @property
+    def database(self) -> RunsOperations:
+        """The store."""
+        ...
+
+    @property
+    def directory(self) -> KnowsDirectory:
+        """Who exists."""
+        ...
+
+    @property
+    def windows(self) -> KeepsWindows:
+        """Who may relay for a while."""
+        ...
+
+
+class Control:
+    """The operator's requests; values are those of the JSON API.
+
+    Args:
+        server: what is controlled.
+        reload: reads the configuration anew; gives its faults, none when it is in force.
+    """
+
+    def __init__(self, server: Server, reload: Callable[[], Sequence[str]]) -> None:
+        self._server = server
+        self._reload = reload
+        self._started_at: datetime = server.clock.now()
+        self._log = Logger(namespace="kms.control")
+
+    # Users
+
+    async def list_users(self) -> list[Facts]:
+        """All accounts, in the order of their making."""
+        return await self._server.database.read(administration.list_users)
+
+    async def add_user(self, login: str, password: str) -> Facts:
+        """Make an account; raises AccountError or PasswordError."""
+        verifiers = await self._hash(password)
+        return await self._change(
+            lambda store: administration.add_user(store, self._domains, login, verifiers),
+            f"user {login} added",
+        )
+
+    async def set_password(self, login: str, password: str) -> Facts:
+        """Give an account another password; raises AccountError or PasswordError."""
+        verifiers = await self._hash(password)
+        facts = await self._change(
+            lambda store: administration.set_password(store, self._domains, login, verifiers),
+            f"password of user {login} set",
+        )
+        await self._server.windows.revoke_user(facts["login"])
+        return facts
+
+    async def change_user(self, login: str, changes: Mapping[str, Any]) -> Facts:
+        """Change an account, or enable or disable it; raises AccountError."""
+        facts = await self._change(
+            lambda store: administration.change_user(store, self._domains, login, changes),
+            f"user {login} changed: {', '.join(changes)}",
+        )
+        if not facts["is_enabled"]:
+            await self._server.windows.revoke_user(facts["login"])
+        return facts
+
+    async def remove_user(self, login: str) -> Facts:
+        """Remove an account; its mailbox stays. Raises AccountError."""
+        facts = await self._change(
+            lambda store: administration.remove_user(store, self._domains, login), f"user {login} removed"
+        )
+        await self._server.windows.revoke_user(facts["login"])
+        return facts
+
+    # Aliases
+
+    async def list_aliases(self) -> list[Facts]:
+        """All aliases, in the order of their making."""
+        return await self._server.database.read(administration.list_aliases)
+
+    async def add_alias(self, address: str, targets: Sequence[str]) -> Facts:
+        """Make an alias; raises AccountError."""
+        return await self._change(
+            lambda store: administration.add_alias(store, self._domains, address, targets),
+            f"alias {address} added",
+        )
+
+    async def remove_alias(self, address: str) -> Facts:
+        """Remove an alias; raises AccountError."""
+        return await self._change(
+            lambda store: administration.remove_alias(store, self._domains, address),
+            f"alias {address} removed",
+        )
+
+    async def resolve_alias(self, address: str) -> Facts:
+        """Find who gets the mail of an address; raises AccountError."""
+        return await self._server.database.read(
+            lambda store: administration.resolve(store, self._domains, address)
+        )
+
+    # Windows
+
+    async def list_windows(self) -> list[Facts]:
+        """The open relay windows, by address and user."""
+        return [describe_window(window) for window in self._server.windows.list()]
+
+    async def revoke_windows(self, address: str, user: str | None) -> Facts:
+        """End the windows of an address, or those of one user there; `revoked` says how many ended."""
+        try:
+            client = parse_client_address(address)
+        except ValueError:
+            raise AccountError(f"{address!r} is no IP address") from None
+        count = await self._server.windows.revoke(client, user)
+        self._log.info("relay windows of {client} revoked: {count}", client=client, count=count)
+        return {"revoked": count}
+
+    # The server
+
+    async def status(self) -> Facts:
+        """How the server is: version, name, process, times, and how much there is of everything."""
+        server = self._server
+        count = await server.database.read(queue_view.count)
+        now = server.clock.now()
+        directory = server.directory.current
+        return {
+            "version": _version(),
+            "hostname": server.hostname,
+            "pid": os.getpid(),
+            "started_at": self._started_at.isoformat(timespec="seconds"),
+            "uptime_seconds": int((now - self._started_at).total_seconds()),
+            "relay_mode": server.settings.relay.mode.value,
+            "local_domains": list(directory.local_domains),
+            "users": len(directory.accounts),
+            "aliases": _count_aliases(directory.aliases),
+            "relay_windows": len(server.windows.list()),
+            "queue": {
+                "messages": count.messages,
+                "recipients": count.recipients,
+                "octets": count.octets,
+                "set_aside": count.set_aside,
+            },
+        }
+
+    async def reload(self) -> Facts:
+        """Read the configuration anew; `warnings` names keys without effect. Raises ReloadRefused."""
+        problems = self._reload()
+        if problems:
+            raise ReloadRefused(problems)
+        self._log.info("configuration reloaded")
+        return {"warnings": list(self._server.settings.warnings)}
+
+    # How
+
+    @property
+    def _domains(self) -> Directory:
+        return self._server.settings.directory
+
+    async def _hash(self, password: str) -> Verifiers:
+        server = self._server
+        reactor: IReactorFromThreads = server.reactor
+        with_scram = server.settings.auth.has_scram
+        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, with_scram)
+
+    async def _change(self, operation: Callable[[Any], Facts], done: str) -> Facts:
+        facts = await self._server.database.run(operation)
+        await self._server.directory.load()
+        self._log.info("{done}", done=done)
+        return facts
+
+
+def _version() -> str:
+    """The installed version; a bare checkout has none."""
+    try:
+        return metadata.version("kms")
+    except metadata.PackageNotFoundError:
+        return "checkout"
+
+
+def _count_aliases(aliases: Mapping[str, Sequence[Alias]]) -> int:
+    return sum(map(len, aliases.values()))

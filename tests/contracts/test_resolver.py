@@ -1,0 +1,107 @@
+"""What every `kms.ports.Resolver` promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from kms.domain.dns_answer import (
+    AddressAnswer,
+    Addresses,
+    LookupFailed,
+    MailExchanger,
+    MailExchangers,
+    MxAnswer,
+    NoRecords,
+    NoSuchDomain,
+)
+from kms.ports import Resolver
+from kms.service.dns import DnsResolver
+from tests.support.dns_network import DnsNetwork, Zone
+from tests.support.fakes import FakeResolver
+from tests.support.results import result_of
+
+MX: Mapping[str, Sequence[tuple[int, str]]] = {
+    "far.test": [(10, "mx1.far.test"), (20, "mx2.far.test")],
+    "null.test": [(0, "")],
+}
+ADDRESSES: Mapping[str, Sequence[str]] = {
+    "mx1.far.test": ["192.0.2.1", "2001:db8::1", "192.0.2.2"],
+    "mx2.far.test": ["192.0.2.3"],
+    "empty.test": [],
+}
+FAILING = ("broken.test",)
+
+
+class ResolverContract:
+    """The tests; a subclass makes the resolver."""
+
+    def make_resolver(
+        self,
+        mx: Mapping[str, Sequence[tuple[int, str]]],
+        addresses: Mapping[str, Sequence[str]],
+        failing: Iterable[str],
+    ) -> Resolver:
+        raise NotImplementedError
+
+    def _mx(self, domain: str) -> MxAnswer:
+        return result_of(self.make_resolver(MX, ADDRESSES, FAILING).lookup_mx(domain))
+
+    def _addresses(self, host: str) -> AddressAnswer:
+        return result_of(self.make_resolver(MX, ADDRESSES, FAILING).lookup_addresses(host))
+
+    def test_mail_exchangers_come_with_preference_and_name(self) -> None:
+        answer = self._mx("far.test")
+        assert isinstance(answer, MailExchangers)
+        assert set(answer.records) == {MailExchanger(10, "mx1.far.test"), MailExchanger(20, "mx2.far.test")}
+
+    def test_a_null_mx_is_the_empty_host(self) -> None:
+        answer = self._mx("null.test")
+        assert isinstance(answer, MailExchangers)
+        assert answer.is_null
+
+    def test_a_name_without_such_records_is_not_a_name_that_does_not_exist(self) -> None:
+        assert self._mx("empty.test") == NoRecords()
+        assert self._addresses("empty.test") == NoRecords()
+        assert self._mx("mx2.far.test") == NoRecords()
+        assert self._addresses("far.test") == NoRecords()
+        assert self._mx("none.test") == NoSuchDomain()
+        assert self._addresses("none.test") == NoSuchDomain()
+
+    def test_trouble_is_neither(self) -> None:
+        assert isinstance(self._mx("broken.test"), LookupFailed)
+        assert isinstance(self._addresses("broken.test"), LookupFailed)
+
+    def test_ipv6_addresses_come_first_and_then_the_others(self) -> None:
+        answer = self._addresses("mx1.far.test")
+        assert isinstance(answer, Addresses)
+        assert answer.addresses[0] == "2001:db8::1"
+        assert sorted(answer.addresses[1:]) == ["192.0.2.1", "192.0.2.2"]
+
+    def test_one_kind_of_address_is_enough(self) -> None:
+        assert self._addresses("mx2.far.test") == Addresses(("192.0.2.3",))
+
+    def test_a_name_that_no_zone_can_hold_does_not_exist(self) -> None:
+        for name in ("a..test", "x" * 64 + ".test", ".".join(["a" * 60] * 5), ".test"):
+            assert self._mx(name) == NoSuchDomain()
+            assert self._addresses(name) == NoSuchDomain()
+
+
+class TestFakeResolver(ResolverContract):
+    def make_resolver(
+        self,
+        mx: Mapping[str, Sequence[tuple[int, str]]],
+        addresses: Mapping[str, Sequence[str]],
+        failing: Iterable[str],
+    ) -> Resolver:
+        return FakeResolver(mx, addresses, failing)
+
+
+class TestDnsResolver(ResolverContract):
+    def make_resolver(
+        self,
+        mx: Mapping[str, Sequence[tuple[int, str]]],
+        addresses: Mapping[str, Sequence[str]],
+        failing: Iterable[str],
+    ) -> Resolver:
+        network = DnsNetwork(Zone(mx, addresses, failing))
+        return DnsResolver(network, ("192.0.2.53",), open_socket=network.open_socket)

@@ -1,0 +1,190 @@
+"""How foreign mail gets out: by MX, through a smarthost that asks for AUTH, again after trouble, and back as a report."""
+
+import email
+import email.policy
+from email.message import EmailMessage, Message
+
+import pytest
+
+from tests.e2e.conftest import OFFICE, StartKms
+from tests.e2e.peers.clients import Clients
+from tests.e2e.peers.kms_server import PASSWORD, Kms
+from tests.e2e.peers.postfix import Postfix
+from tests.e2e.peers.process import wait_until
+
+ALICE = "alice@example.test"
+SUBJECT = ("--header", "Subject: going out")
+
+
+def through(smarthost: Postfix, **more: str) -> dict[str, dict[str, str]]:
+    hop = f"{smarthost.settings.host}:{smarthost.settings.port}"
+    login = {"smarthost_auth": "smtp", "smarthost_user": "office", "smarthost_password": "let me relay"}
+    return {"delivery": {"mode": "smarthost", "smarthost": hop, **login, **more}}
+
+
+def only_report(kms: Kms) -> tuple[Message, bytes]:
+    wait_until(lambda: len(kms.messages(ALICE)) == 1, seconds=20, what="a report: " + kms.everything())
+    [raw] = kms.messages(ALICE)
+    return email.message_from_bytes(raw, policy=email.policy.default), raw
+
+
+def check_report(report: Message, recipient: str, action: str, status: str) -> None:
+    """RFC 3464: its parts, its headers, and what it says of the one recipient."""
+    assert report.get_content_type() == "multipart/report"
+    assert report.get_param("report-type") == "delivery-status"
+    assert report["Return-Path"] == "<>"
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert "MAILER-DAEMON@" in report["From"]
+    assert all(len(report.get_all(name, [])) == 1 for name in ("From", "To", "Subject", "Date", "Message-ID"))
+    text, delivery, original = report.get_payload()
+    assert isinstance(text, EmailMessage)
+    assert text.get_content_type() == "text/plain"
+    assert recipient in text.get_content()
+    assert isinstance(delivery, Message)
+    assert delivery.get_content_type() == "message/delivery-status"
+    message_fields, recipient_fields = delivery.get_payload()
+    assert isinstance(message_fields, Message)
+    assert isinstance(recipient_fields, Message)
+    assert message_fields["Reporting-MTA"] == "dns; kms.example.test"
+    assert recipient_fields["Final-Recipient"].lower() == f"rfc822; {recipient}"
+    assert recipient_fields["Action"] == action
+    assert recipient_fields["Status"].startswith(status)
+    assert isinstance(original, Message)
+    assert "Subject: going out" in original.as_string()
+
+
+def test_a_smarthost_that_asks_for_auth_gets_it(
+    start_kms: StartKms, clients: Clients, smarthost: Postfix
+) -> None:
+    kms = start_kms(through(smarthost))
+    dialogue = clients.swaks(kms.smtp, "box@elsewhere.test", *SUBJECT, source=OFFICE, sender=ALICE)
+    assert dialogue.status == 0, dialogue.text
+    wait_until(lambda: len(smarthost.messages("box@elsewhere.test")) == 1, what=kms.everything())
+    assert "sasl_username=office" in smarthost.log()
+    assert "let me relay" not in kms.everything()
+
+
+def test_a_smarthost_that_refuses_the_password_defers_and_never_bounces(
+    start_kms: StartKms, clients: Clients, smarthost: Postfix
+) -> None:
+    kms = start_kms(through(smarthost, smarthost_password="wrong"))
+    dialogue = clients.swaks(kms.smtp, "box@far.test", *SUBJECT, source=OFFICE, sender=ALICE)
+    assert dialogue.status == 0, dialogue.text
+    wait_until(lambda: kms.log().count("status=deferred") >= 2, what=kms.everything())
+    assert kms.messages(ALICE) == []
+    assert "status=bounced" not in kms.log()
+
+
+@pytest.mark.parametrize("tls", ["opportunistic", "off"])
+def test_tls_towards_the_next_hop_as_set(
+    start_kms: StartKms, clients: Clients, smarthost: Postfix, tls: str
+) -> None:
+    before = smarthost.log().count("TLS connection established from")
+    boxes = len(smarthost.messages("box@far.test"))
+    kms = start_kms(through(smarthost, tls=tls))
+    assert clients.swaks(kms.smtp, "box@far.test", *SUBJECT, source=OFFICE).status == 0
+    wait_until(lambda: len(smarthost.messages("box@far.test")) == boxes + 1, what=kms.everything())
+    after = smarthost.log().count("TLS connection established from")
+    assert (after > before) == (tls == "opportunistic")
+
+
+def test_mail_for_a_server_that_is_down_goes_out_when_it_comes_up(
+    start_kms: StartKms, clients: Clients, down: Postfix
+) -> None:
+    kms = start_kms()
+    assert clients.swaks(kms.smtp, "box@down.test", *SUBJECT, source=OFFICE).status == 0
+    wait_until(lambda: "status=deferred" in kms.log(), what=kms.everything())
+    down.start()
+    wait_until(lambda: len(down.messages("box@down.test")) == 1, seconds=20, what=kms.everything())
+    wait_until(lambda: "status=sent" in kms.log())
+
+
+def test_deferred_mail_outlives_a_restart(start_kms: StartKms, clients: Clients, down: Postfix) -> None:
+    kms = start_kms()
+    assert clients.swaks(kms.smtp, "box@down.test", *SUBJECT, source=OFFICE).status == 0
+    wait_until(lambda: "status=deferred" in kms.log())
+    kms.stop()
+    boxes = len(down.messages("box@down.test"))
+    down.start()
+    kms.start()
+    wait_until(lambda: len(down.messages("box@down.test")) == boxes + 1, seconds=20, what=kms.everything())
+
+
+def test_a_refused_recipient_comes_back_as_a_report(
+    start_kms: StartKms, clients: Clients, far: Postfix
+) -> None:
+    kms = start_kms()
+    dialogue = clients.swaks(kms.smtp, "nobody@far.test", *SUBJECT, source=OFFICE, sender=ALICE)
+    assert dialogue.status == 0, dialogue.text
+    report, raw = only_report(kms)
+    check_report(report, "nobody@far.test", "failed", "5.1.1")
+    assert all(32 <= octet < 127 or octet in b"\t\n" for octet in raw)
+    [read] = clients.mpop(kms.pop3, ALICE, PASSWORD)
+    assert read == raw
+
+
+def test_of_two_recipients_only_the_failed_one_is_reported(
+    start_kms: StartKms, clients: Clients, far: Postfix
+) -> None:
+    kms = start_kms()
+    boxes = len(far.messages("second@far.test"))
+    recipients = "second@far.test,nobody@far.test"
+    assert clients.swaks(kms.smtp, recipients, *SUBJECT, source=OFFICE, sender=ALICE).status == 0
+    report, raw = only_report(kms)
+    check_report(report, "nobody@far.test", "failed", "5.1.1")
+    assert b"second@far.test" not in raw
+    wait_until(lambda: len(far.messages("second@far.test")) == boxes + 1)
+
+
+def test_a_domain_that_takes_no_mail_comes_back_at_once(start_kms: StartKms, clients: Clients) -> None:
+    kms = start_kms()
+    assert clients.swaks(kms.smtp, "x@nomail.test", *SUBJECT, source=OFFICE, sender=ALICE).status == 0
+    report, _ = only_report(kms)
+    check_report(report, "x@nomail.test", "failed", "5.1.10")
+
+
+def test_a_domain_that_does_not_exist_comes_back_at_once(start_kms: StartKms, clients: Clients) -> None:
+    kms = start_kms()
+    assert clients.swaks(kms.smtp, "x@missing.test", *SUBJECT, source=OFFICE, sender=ALICE).status == 0
+    report, _ = only_report(kms)
+    check_report(report, "x@missing.test", "failed", "5.1.2")
+
+
+def test_dns_trouble_defers(start_kms: StartKms, clients: Clients) -> None:
+    kms = start_kms({"dns": {"timeout": "1 s"}})
+    assert clients.swaks(kms.smtp, "x@sub.broken.test", *SUBJECT, source=OFFICE, sender=ALICE).status == 0
+    wait_until(lambda: "status=deferred" in kms.log(), seconds=20, what=kms.everything())
+    assert kms.messages(ALICE) == []
+
+
+def test_a_warning_once_then_a_report_when_the_time_is_over(start_kms: StartKms, clients: Clients) -> None:
+    kms = start_kms({"queue": {"warn_after": "2 s", "bounce_after": "6 s"}})
+    assert clients.swaks(kms.smtp, "box@down.test", *SUBJECT, source=OFFICE, sender=ALICE).status == 0
+    wait_until(lambda: len(kms.messages(ALICE)) == 2, seconds=30, what=kms.everything())
+    warning, report = (email.message_from_bytes(m, policy=email.policy.default) for m in kms.messages(ALICE))
+    if "failed" in warning.as_string().split("Action: ")[1][:8]:
+        warning, report = report, warning
+    check_report(warning, "box@down.test", "delayed", "4.")
+    check_report(report, "box@down.test", "failed", "")
+
+
+def test_the_null_sender_gets_no_report(start_kms: StartKms, clients: Clients, far: Postfix) -> None:
+    kms = start_kms()
+    assert clients.swaks(kms.smtp, "nobody@far.test", *SUBJECT, source=OFFICE, sender="<>").status == 0
+    wait_until(lambda: "status=bounced" in kms.log(), what=kms.everything())
+    assert kms.messages(ALICE) == []
+
+
+def test_a_large_message_goes_out_exact(start_kms: StartKms, clients: Clients, far: Postfix) -> None:
+    kms = start_kms()
+    body = b"".join(b".%07d octets of a large message\n" % i for i in range(60_000))
+    message = b"From: <alice@example.test>\nSubject: large one\n\n" + body
+    url = f"smtp://127.0.0.1:{kms.smtp}"
+    sent = clients.curl_send(url, "box@far.test", message.replace(b"\n", b"\r\n"), source=OFFICE)
+    assert sent.status == 0, sent.text
+
+    def arrived() -> list[bytes]:
+        return [m for m in far.messages("box@far.test") if b"Subject: large one" in m]
+
+    wait_until(lambda: len(arrived()) == 1, what=kms.everything())
+    assert arrived()[0].endswith(message)
