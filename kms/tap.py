@@ -14,9 +14,9 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
+from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
-from kms.config.loader import load_settings
 from kms.service.mail_server import MailServer
 from kms.service.tls import TlsFilesError
 

@@ -30,6 +30,7 @@ from kms.service.incoming import BodyFiles
 from kms.service.local_delivery import LocalDelivery
 from kms.service.mail_log import MailLog
 from kms.service.mailboxes import Mailboxes
+from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
 from kms.service.pop3_listener import Pop3Factory
 from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
@@ -80,6 +81,7 @@ class App:
         reactor, clock = self.reactor, self.clock
         self.mail_log = MailLog(log_path(settings.log.mail), clock, self.hostname)
         self.security_log = SecurityLog(log_path(settings.log.security), clock)
+        self.operations_log = OperationsLog(log_path(settings.log.operations), clock)
         self.database = Database(settings.database_path, reactor)
         self.directory = DirectoryCache(self.database, settings)
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)

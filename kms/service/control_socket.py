@@ -27,6 +27,8 @@ _MODE = 0o600
 class ControlSite(Site):
     """The API's HTTP; it keeps no access log (changes are in the operations log)."""
 
+    noisy = False
+
     def __init__(self, control: Control, reactor: IReactorTime) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             Api(control), timeout=_IDLE_SECONDS, reactor=reactor

@@ -8,7 +8,7 @@ at most `_GATHER_SECONDS` after the event, and at `flush`.
 from __future__ import annotations
 
 import os
-import sys
+import socket
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall
@@ -27,11 +27,26 @@ def escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
+def _open_stdout() -> int:
+    return os.dup(1)
+
+
+def _open_journal() -> int:
+    """Connect to the journal as systemd's own services do: a stream with a short preface."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as journal:
+        journal.connect("/run/systemd/journal/stdout")
+        journal.sendall(b"kms\n\n6\n0\n0\n0\n0\n")
+        return journal.detach()
+
+
+STREAMS: dict[str, Callable[[], int]] = {"stdout": _open_stdout, "journal": _open_journal}
+
+
 class LineLog:
     """One log.
 
     Args:
-        path: absolute file name, or "stdout".
+        path: absolute file name, or "stdout" or "journal".
         clock: for the gathering timer and the stamp.
         stamp: prints an instant at the head of a line, given the seconds since the epoch, local time.
     """
@@ -52,7 +67,8 @@ class LineLog:
         """Open the file for appending; called after the fork, and again to follow a rotation."""
         self.flush()
         self._close_file()
-        if self._path == "stdout":
+        if self._path in STREAMS:
+            self._descriptor = STREAMS[self._path]()
             return
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -89,11 +105,8 @@ class LineLog:
             self._is_broken = True
 
     def _write_all(self, data: bytes) -> None:
-        if self._path == "stdout":
-            sys.__stdout__ and os.write(sys.__stdout__.fileno(), data)
-        elif self._descriptor is not None:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+        while data and self._descriptor is not None:
+            data = data[os.write(self._descriptor, data) :]
 
     def close(self) -> None:
         """Write what is left and close the file."""

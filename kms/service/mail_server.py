@@ -26,11 +26,13 @@ from kms.config.settings import Settings
 from kms.policy.relay import RelayMode
 from kms.service.app import App
 from kms.service.clock import SystemClock
-
 from kms.service.control import Control
 from kms.service.control_socket import ControlSocket
 from kms.service.listening import CannotOpen, Ports
+from kms.service.mail_log import MailLog
+from kms.service.operations_log import OperationsLog
 from kms.service.pop3_listener import Pop3Factory
+from kms.service.security_log import SecurityLog
 from kms.service.smtp_listener import SmtpFactory
 from kms.service.start import load_store
 from kms.service.tls import TlsFilesError
@@ -104,8 +106,9 @@ class MailServer(service.Service):
         settings = app.settings
         self._open_ports()
         self._folder.open()
-        for log in (app.mail_log.lines, app.security_log.lines):
-            log.open()
+        app.operations_log.start()
+        for log in self._logs:
+            log.lines.open()
         app.mail_log.open()
         load_store(app, self._log)
         if settings.tls.certificate is None:
@@ -129,6 +132,10 @@ class MailServer(service.Service):
             lambda failure: self._log.failure("Old windows could not be removed", failure)
         )
 
+    @property
+    def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
+        return self.app.mail_log, self.app.security_log, self.app.operations_log
+
     # Reload
 
     def reload(self) -> tuple[str, ...]:
@@ -147,8 +154,8 @@ class MailServer(service.Service):
         self.app.use(settings)
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
-        for log in (self.app.mail_log.lines, self.app.security_log.lines):
-            log.open()
+        for log in self._logs:
+            log.lines.open()
         return ()
 
     def _reload_logged(self) -> None:
@@ -192,6 +199,7 @@ class MailServer(service.Service):
         app.mailboxes.stop()
         for pool in (app.hashing, app.bodies):
             pool.stop()
+        app.operations_log.stop()
         app.mail_log.lines.close()
         app.security_log.lines.close()
         self._folder.close()

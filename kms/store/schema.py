@@ -25,6 +25,7 @@ MAX_US = 253_402_300_799_999_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BUSY_SECONDS = 5.0
+_MAGIC = b"SQLite format 3\0"
 _WHOLE_CHECK_OCTETS = 64 * 1024 * 1024
 
 
@@ -223,6 +224,9 @@ def _check(path: Path, size: int) -> None:
     The work is bounded: of a large database the contents are left out, which are most of it; one that cannot
     be read is found, and its entry set aside, when it is claimed.
     """
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise StoreError(f"The file {path} is no SQLite database: restore it from a backup")
     try:
         connection = sqlite3.connect(_read_only(path), uri=True, timeout=_BUSY_SECONDS)
         try:
@@ -245,7 +249,7 @@ def _find_damage(connection: Connection, is_whole: bool) -> str:
     for check in checks:
         found = str(connection.execute(check).fetchone()[0])
         if found != "ok":
-            return found
+            return " ".join(found.replace("*** in database main ***", "").split())
     return ""
 
 

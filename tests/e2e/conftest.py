@@ -1,7 +1,7 @@
 """What the end-to-end tests start: DNS, the foreign world, a smarthost, and kms.
 
-These tests are collected only where they are named (`make e2e`, or `pytest tests/e2e`): they need root, Debian packages and
-real ports. Missing packages fail the run with their names.
+These tests are collected only where they are named (`make e2e`, or `pytest tests/e2e`): they need root, Debian
+packages and real ports. Missing packages fail the run with their names.
 """
 
 import os
@@ -109,7 +109,7 @@ def down(ground: Path) -> Iterator[Postfix]:
 
 @pytest.fixture(scope="session")
 def smarthost(ground: Path) -> Iterator[Postfix]:
-    """A Postfix that takes mail only after AUTH (user `office`, password `let me relay`), in clear or after STARTTLS."""
+    """A Postfix that takes mail only after AUTH (`office`, `let me relay`), in clear or after STARTTLS."""
     folder = ground / "smarthost"
     certificate(ground / "smarthost.pem", "smart.test")
     settings = PostfixSettings(

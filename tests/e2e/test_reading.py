@@ -1,4 +1,4 @@
-"""What was sent comes back octet for octet, through every reader, and Dovecot opens the same mailbox at the same time."""
+"""What was sent comes back octet for octet, through every reader, and Dovecot opens the mailbox at the same time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who may send where: shown with real clients from several addresses, and a real Postfix that gets the mail or does not."""
+"""Who may send where, shown with real clients from several addresses and a real Postfix that gets the mail or not."""
 
 import base64
 

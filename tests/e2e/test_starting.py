@@ -30,10 +30,11 @@ def installation(request: pytest.FixtureRequest, ground: Path) -> Path:
     folder = ground / f"installed-{request.param}"
     source = folder / "source"
     shutil.copytree(CHECKOUT, source, ignore=NOT_COPIED)
-    for command in (
+    commands: list[list[str | Path]] = [
         [sys.executable, "-m", "venv", folder / "venv"],
         [folder / "venv/bin/python", "-m", "pip", "install", "-q", *_what(request.param, source)],
-    ):
+    ]
+    for command in commands:
         result = run(command, seconds=300)
         assert result.returncode == 0, (result.stdout + result.stderr).decode()
     return folder / "venv" / "bin"

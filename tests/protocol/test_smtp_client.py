@@ -376,7 +376,7 @@ class TestTroubleOnTheWay:
 
     @pytest.mark.parametrize(("said", "kind"), [("552 5.3.4 too large", Failed), ("451 no", Deferred)])
     def test_an_early_answer_to_the_content_counts(self, said: str, kind: type) -> None:
-        session, server = self.sending_a_file()
+        session = self.sending_a_file()
         session.receive_data(said.encode() + b"\r\n")
         session.send_content(b"more")
         session.end_content()
@@ -387,19 +387,19 @@ class TestTroubleOnTheWay:
         assert session.data_to_send() == b""
 
     def test_an_early_250_does_not_count(self) -> None:
-        session, server = self.sending_a_file()
+        session = self.sending_a_file()
         session.receive_data(b"250 taken\r\n")
         event = session.next_event()
         assert isinstance(event, TransactionEnded)
         assert isinstance(event.outcomes[1], Deferred)
 
     @staticmethod
-    def sending_a_file() -> tuple[SmtpClientSession, ScriptedServer]:
+    def sending_a_file() -> SmtpClientSession:
         server = ScriptedServer()
         session = ready(server)
         session.start(prepare(content=FileContent("/spool/x", 100)))
         assert join(session, server) == [ContentWanted()]
-        return session, server
+        return session
 
     def test_a_reply_without_end_is_cut(self) -> None:
         session = SmtpClientSession(settings())

@@ -432,7 +432,6 @@ class TestTime(RemoteDeliveryCase):
         self.delivery.pool.rules = PoolRules(messages_per_connection=1)
         self.send()
         link = self.network.links[0]
-        link.server.is_closed = False
         self.clock.pump([1] * 4)
         self.assertFalse(link.transport.is_aborted)
         self.clock.pump([1] * 2)
@@ -468,7 +467,8 @@ class TestFiles(RemoteDeliveryCase):
         self.assertNoResult(sent)
         link.is_stuck = False
         self.network.pump()
-        self.assertEqual(len(b"".join(link.server.groups[2:])), 1_000_000 + 15_384 + 1 + 5)
+        self.assertIsInstance(self.successResultOf(sent)[1], Delivered)
+        self.assertEqual(link.server.received[0].content, self.data + b"\r\n")
 
     def test_a_server_that_stops_reading_is_given_up(self) -> None:
         link, sent = self.send_to_a_server_that_does_not_read()
@@ -499,7 +499,7 @@ class TestFiles(RemoteDeliveryCase):
         sent = self.begin(content=self.file(1_000_000))
         (link,) = self.network.links
         link.is_stuck = True
-        server.output += b"354 go on\r\n"
+        server.go_on()
         self.network.pump()
         return link, sent
 

@@ -133,11 +133,12 @@ def test_a_database_of_a_newer_kms_is_refused(path: Path) -> None:
 def test_a_log_whose_database_is_gone_is_not_thrown_away(path: Path) -> None:
     log = path.with_name("kms.sqlite3-wal")
     log.write_bytes(b"mail")
-    for make in (lambda: None, path.touch):
-        make()
-        with pytest.raises(StoreError, match="its log"):
-            open_database(path)
-        assert log.read_bytes() == b"mail"
+    with pytest.raises(StoreError, match="its log"):
+        open_database(path)
+    path.touch()
+    with pytest.raises(StoreError, match="its log"):
+        open_database(path)
+    assert log.read_bytes() == b"mail"
 
 
 def test_an_empty_file_becomes_a_new_database(path: Path) -> None:

@@ -17,6 +17,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kms.protocol.client_events import TlsRequested
+
 CLOSE = "close"
 SILENCE = "silence"
 
@@ -75,7 +77,7 @@ class ScriptedServer:
         self._login: deque[str] | None = None
         self._last = ""
         self.output = b"" if greeting == SILENCE else greeting.encode("latin-1") + b"\r\n"
-        self.is_closed = greeting == CLOSE or not greeting.startswith("220") and greeting != SILENCE
+        self.is_closed = not greeting.startswith("220") and greeting != SILENCE
         if greeting == CLOSE:
             self.output = b""
         self.tls = tls
@@ -134,35 +136,44 @@ class ScriptedServer:
             self._say_login()
             return
         verb = line.partition(" ")[0].upper()
-        match verb:
-            case "RCPT":
-                if self._sender is None and "RCPT" not in self._replies:
-                    self._last = "503 5.5.1 MAIL first"
-                    self.output += b"503 5.5.1 MAIL first\r\n"
-                    return
-                self._say(verb)
-                if self._last.startswith("2"):
-                    self._recipients.append(line[len("RCPT TO:") :])
-            case "MAIL":
-                assert self._sender is None, "a transaction is open"
-                self._say(verb)
-                if self._last.startswith("2"):
-                    self._sender = line[len("MAIL FROM:") :]
-            case "DATA":
-                if not self._recipients and "DATA" not in self._replies:
-                    self.output += b"554 5.5.1 no valid recipients\r\n"
-                    return
-                self._say(verb)
-                self._is_receiving_content = self._last.startswith("354")
-            case "RSET":
-                self._sender, self._recipients = None, []
-                self._say(verb)
-            case "AUTH":
-                self._login = self._replies.setdefault("AUTH", deque())
-                self._say_login()
-            case _:
-                self._say(verb)
-                self.is_closed = self.is_closed or verb == "QUIT"
+        obey = {"MAIL": self._mail, "RCPT": self._rcpt, "DATA": self._data, "AUTH": self._auth}.get(verb)
+        if obey is not None:
+            obey(line)
+            return
+        if verb == "RSET":
+            self._sender, self._recipients = None, []
+        self._say(verb)
+        self.is_closed = self.is_closed or (verb == "QUIT" and self._last != SILENCE)
+
+    def _mail(self, line: str) -> None:
+        assert self._sender is None, "a transaction is open"
+        self._say("MAIL")
+        if self._last.startswith("2"):
+            self._sender = line[len("MAIL FROM:") :]
+
+    def _rcpt(self, line: str) -> None:
+        if self._sender is None and "RCPT" not in self._replies:
+            self.output += b"503 5.5.1 MAIL first\r\n"
+            return
+        self._say("RCPT")
+        if self._last.startswith("2"):
+            self._recipients.append(line[len("RCPT TO:") :])
+
+    def _data(self, line: str) -> None:
+        if not self._recipients and "DATA" not in self._replies:
+            self.output += b"554 5.5.1 no valid recipients\r\n"
+            return
+        self._say("DATA")
+        self._is_receiving_content = self._last.startswith("354")
+
+    def _auth(self, line: str) -> None:
+        self._login = self._replies.setdefault("AUTH", deque())
+        self._say_login()
+
+    def go_on(self) -> None:
+        """Answer DATA after a silence."""
+        self.output += b"354 go on\r\n"
+        self._is_receiving_content = True
 
     def _say_login(self) -> None:
         self._say("AUTH")
@@ -191,27 +202,36 @@ def join(session: Any, server: ScriptedServer) -> list[Any]:
     A TLS handshake takes place, and a server that closed is told to the session, as a transport would do.
     """
     events: list[Any] = []
-    while True:
-        to_client = server.data_to_send()
-        if to_client:
-            session.receive_data(to_client)
-        to_server = session.data_to_send()
-        if to_server and not server.is_closed:
-            server.receive_data(to_server)
-        event = session.next_event()
-        if event is not None:
-            events.append(event)
-            if type(event).__name__ == "TlsRequested":
-                server.tls_started()
-                session.tls_started("TLSv1.3 TEST")
-            continue
-        if server.output:
-            continue
-        if server.is_closed and not session.is_over:
-            session.lose()
-            continue
-        if not to_client and not to_server:
-            return events
+    while _exchange(session, server) or _take_events(session, server, events) or _tell_loss(session, server):
+        pass
+    return events
+
+
+def _exchange(session: Any, server: ScriptedServer) -> bool:
+    to_client = server.data_to_send()
+    if to_client:
+        session.receive_data(to_client)
+    to_server = session.data_to_send()
+    if to_server and not server.is_closed:
+        server.receive_data(to_server)
+    return bool(to_client or to_server)
+
+
+def _take_events(session: Any, server: ScriptedServer, events: list[Any]) -> bool:
+    event = session.next_event()
+    if isinstance(event, TlsRequested):
+        server.tls_started()
+        session.tls_started("TLSv1.3 TEST")
+    if event is not None:
+        events.append(event)
+    return event is not None
+
+
+def _tell_loss(session: Any, server: ScriptedServer) -> bool:
+    if server.is_closed and not session.is_over:
+        session.lose()
+        return True
+    return False
 
 
 @attrs.define
@@ -370,5 +390,8 @@ class MemoryNetwork:
 
     def pump(self) -> None:
         """Move octets until nothing moves any more."""
-        while any([link.step() for link in self.links]):
-            pass
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for link in self.links:
+                is_moving = link.step() or is_moving

@@ -31,8 +31,15 @@ class Clients:
 
     folder: Path
 
-    def swaks(self, port: int, to: str, *more: str, source: str = "127.0.0.2", sender: str = "carol@stranger.test",
-              host: str = "127.0.0.1") -> Dialogue:  # fmt: skip
+    def swaks(
+        self,
+        port: int,
+        to: str,
+        *more: str,
+        source: str = "127.0.0.2",
+        sender: str = "carol@stranger.test",
+        host: str = "127.0.0.1",
+    ) -> Dialogue:
         """swaks: one message, or as far as `more` says."""
         return _dialogue(
             run(
@@ -54,7 +61,7 @@ class Clients:
                     "20",
                     *more,
                 ]
-            )  # fmt: skip
+            )
         )
 
     def swaks_file(self, port: int, to: str, message: bytes, source: str = "127.0.0.2") -> Dialogue:
@@ -63,8 +70,15 @@ class Clients:
         path.write_bytes(message)
         return self.swaks(port, to, "--data", f"@{path}", source=source)
 
-    def curl_send(self, url: str, to: str, message: bytes, *more: str, source: str = "127.0.0.2",
-                  sender: str = "carol@stranger.test") -> Dialogue:  # fmt: skip
+    def curl_send(
+        self,
+        url: str,
+        to: str,
+        message: bytes,
+        *more: str,
+        source: str = "127.0.0.2",
+        sender: str = "carol@stranger.test",
+    ) -> Dialogue:
         """curl -T: the octets as they are (lines must end in CRLF)."""
         path = self.folder / "curl.eml"
         path.write_bytes(message)
@@ -86,7 +100,7 @@ class Clients:
                     path,
                     *more,
                 ]
-            )  # fmt: skip
+            )
         )
 
     def curl_read(
@@ -95,8 +109,15 @@ class Clients:
         """curl pop3: or pop3s:, the octets on standard output."""
         return run(["curl", "-sS", "--max-time", "20", "--interface", source, "-u", login, url, *more])
 
-    def msmtp(self, port: int, to: str, message: bytes, *more: str, source: str = "127.0.0.2",
-              sender: str = "carol@stranger.test") -> Dialogue:  # fmt: skip
+    def msmtp(
+        self,
+        port: int,
+        to: str,
+        message: bytes,
+        *more: str,
+        source: str = "127.0.0.2",
+        sender: str = "carol@stranger.test",
+    ) -> Dialogue:
         """msmtp: a message with LF lines on standard input."""
         return _dialogue(
             run(
@@ -113,7 +134,7 @@ class Clients:
                     to,
                 ],
                 stdin=message,
-            )  # fmt: skip
+            )
         )
 
     def mpop(self, port: int, user: str, password: str, *, source: str = "127.0.0.2") -> list[bytes]:
@@ -145,10 +166,21 @@ class Clients:
         )
         configuration.chmod(0o600)
         result = run(
-            ["fetchmail", "--fetchmailrc", configuration, "--idfile", self.folder / "fetchids",
-             "--pidfile", self.folder / "fetchmail.pid", "--nosyslog", "--nodetach", "--timeout", "20"],
+            [
+                "fetchmail",
+                "--fetchmailrc",
+                configuration,
+                "--idfile",
+                self.folder / "fetchids",
+                "--pidfile",
+                self.folder / "fetchmail.pid",
+                "--nosyslog",
+                "--nodetach",
+                "--timeout",
+                "20",
+            ],
             environment={"HOME": str(self.folder), "FETCHMAILHOME": str(self.folder)},
-        )  # fmt: skip
+        )
         assert result.returncode == 0, (result.stdout + result.stderr).decode()
         return target.read_bytes()
 

@@ -1,7 +1,7 @@
 """Dovecot, twice: the SASL server of a Postfix, and a second POP3 server on the Maildirs that kms delivers to.
 
-The second one runs in a user namespace of its own in which the owner of the Maildirs is the user `mail`, because Dovecot
-opens no mailbox as root.
+The second one runs in a user namespace of its own in which the owner of the Maildirs is the user `mail`, because
+Dovecot opens no mailbox as root.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A Postfix of our own: its configuration, queue and mailboxes in one folder, beside whatever else runs here.
 
-Stock settings of Postfix but for what `PostfixSettings` shows; virtual(8) delivers to Maildirs. Needs root and the Debian
-package `postfix`.
+Stock settings of Postfix but for what `PostfixSettings` shows; virtual(8) delivers to Maildirs. Needs root and the
+Debian package `postfix`.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
 """Programs of others, started and stopped by their pid alone.
 
-Everything listens on loopback addresses, on ports the kernel names, and logs into its own folder. `Programs` names the
-Debian packages that are missing: a test that needs a real peer fails without it, it never skips.
+Everything listens on loopback addresses, on ports that were free, and logs into its own folder. `missing_packages`
+names the Debian packages that are missing: a test that needs a real peer fails without it, it never skips.
 """
 
 import os
