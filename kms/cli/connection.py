@@ -17,7 +17,7 @@ from kms.cli import failure
 from kms.cli.failure import CommandFailed
 
 _TIMEOUT_SECONDS = 90.0
-_STATUSES = {
+_STATUSES: dict[int, int] = {
     HTTPStatus.NOT_FOUND: failure.NO_SUCH_USER,
     HTTPStatus.CONFLICT: failure.BAD_DATA,
     HTTPStatus.UNPROCESSABLE_ENTITY: failure.BAD_DATA,
@@ -104,4 +104,4 @@ def _refusal(status: int, answer: Any) -> CommandFailed:
     if isinstance(problems, list) and problems:
         return CommandFailed(failure.BAD_CONFIGURATION, *map(str, problems))
     text = str(facts.get("error") or f"the server answered {status}")
-    return CommandFailed(_STATUSES.get(HTTPStatus(status), failure.INTERNAL), text)
+    return CommandFailed(_STATUSES.get(status, failure.INTERNAL), text)

@@ -26,7 +26,7 @@ from kms.store.schema import StoreError, open_reader
 def check(session: Session) -> None:
     """Is the configuration right? Names every fault (status 78), and warns of risks."""
     settings = session.settings
-    faults = list(_find_file_faults(settings))
+    faults = [f"{session.config}: {fault}" for fault in _find_file_faults(settings)]
     if faults:
         raise CommandFailed(failure.BAD_CONFIGURATION, *faults)
     become_owner(settings.server.data_dir)

@@ -65,7 +65,9 @@ class DeliverySettings:
     mta_sts: bool = setting("yes", kinds.BOOLEAN, "Obey MTA-STS policies of the receiving domains.")
     dane: bool = setting("no", kinds.BOOLEAN, "Obey DANE records; only with a validating resolver.")
     connections_per_destination: int = setting("5", count(1), "Connections to one destination at one time.")
-    messages_per_connection: int = setting("100", count(1), "Messages over one connection, then a new one.")
+    messages_per_connection: int = setting(
+        "100", count(1), "Messages over one connection, then a new one.", needs_restart=True
+    )
     rate_per_destination: int = setting(
         "0", kinds.COUNT, "Messages an hour to one recipient domain; 0 = no limit."
     )
@@ -77,9 +79,14 @@ class DnsSettings:
     """[dns]: whom to ask."""
 
     nameservers: tuple[network.HostPort, ...] = setting(
-        "", network.NAMESERVERS, "Address or address:port of name servers; empty = the system's."
+        "",
+        network.NAMESERVERS,
+        "Address or address:port of name servers; empty = the system's.",
+        needs_restart=True,
     )
-    timeout: timedelta = setting("10 s", kinds.DURATION_ABOVE_ZERO, "Longest wait for one answer.")
+    timeout: timedelta = setting(
+        "10 s", kinds.DURATION_ABOVE_ZERO, "Longest wait for one answer.", needs_restart=True
+    )
 
 
 @attrs.frozen

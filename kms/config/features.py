@@ -15,7 +15,7 @@ import attrs
 
 from kms.config.antispam_settings import Act, Action, DnsblZone, RaterAction
 from kms.config.delivery_settings import SmarthostAuth
-from kms.config.network_kinds import Database, LogStream, LogTarget
+from kms.config.network_kinds import Database
 from kms.config.server_settings import Mechanism
 from kms.domain.next_hop import TlsPolicy
 
@@ -77,10 +77,6 @@ def _any_of(*values: Any) -> Test:
 
 def _wants_unknown_mechanism(value: tuple[Mechanism, ...]) -> bool:
     return any(mechanism not in (Mechanism.PLAIN, Mechanism.LOGIN) for mechanism in value)
-
-
-def _goes_to_journal(value: LogTarget) -> bool:
-    return value.stream is LogStream.JOURNAL
 
 
 def _is_other_engine(value: Database) -> bool:
@@ -156,7 +152,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "greylisting": ((_later, "enabled delay"),),
     "console": ((_later, "admins access_group"),),
     "log": (
-        (Row(Effect.WORKS, _goes_to_journal, _never), "mail security operations"),
+        (_works, "mail security operations"),
         (_later, "decisions_keep format"),
     ),
 }

@@ -68,7 +68,10 @@ class ServerSettings:
         needs_restart=True,
     )
     reports_dir: Path = setting(
-        "../reports", kinds.PATH, "Folder with the texts of reports, one folder a language."
+        "../reports",
+        kinds.PATH,
+        "Folder with the texts of reports, one folder a language.",
+        needs_restart=True,
     )
     hide_version: bool = setting("yes", kinds.BOOLEAN, "Show no version in banners and HELP.")
     shutdown_grace: timedelta = setting(
@@ -150,7 +153,10 @@ class TlsSettings:
         "1.2", choice("TLS version", TlsVersion), "Oldest TLS version that is spoken."
     )
     ca_file: Path | None = setting(
-        "", kinds.OPTIONAL_PATH, "Trust anchors for `verify`, in PEM; empty = the system's."
+        "",
+        kinds.OPTIONAL_PATH,
+        "Trust anchors for `verify`, in PEM; empty = the system's.",
+        needs_restart=True,
     )
     plaintext_auth: PlaintextAuth = setting(
         "trusted",
@@ -184,7 +190,10 @@ class Pop3Settings:
         "0", kinds.DURATION, "Time that must pass between two logins to one mailbox; 0 = none."
     )
     idle_timeout: timedelta = setting(
-        "10 minutes", kinds.DURATION_ABOVE_ZERO, "A session that says nothing for so long is closed."
+        "10 minutes",
+        kinds.DURATION_ABOVE_ZERO,
+        "A session that says nothing for so long is closed.",
+        needs_restart=True,
     )
     connections_per_client: int = setting(
         "20", kinds.COUNT, "POP3 connections from one address at one time; 0 = no limit."

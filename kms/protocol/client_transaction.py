@@ -220,7 +220,7 @@ class TransactionDialogue:
     def _data_answered(self, reply: RemoteReply) -> None:
         code = reply.code
         if code == 354:
-            self._send_inline_content() if self._accepted else self._send_nothing()
+            self._send_content() if self._accepted else self._send_nothing(reply)
         elif code >= 400:
             if self._accepted:
                 outcome = self._judge(reply)
@@ -230,15 +230,18 @@ class TransactionDialogue:
         else:
             self._break_off(reply)
 
-    def _send_nothing(self) -> None:
-        """RFC 2920 3.1: with every RCPT refused, only the dot is sent."""
+    def _send_nothing(self, reply: RemoteReply) -> None:
+        """RFC 2920 3.1: with every RCPT refused, only the dot is sent; LMTP has no answer to it (RFC 2033 4.2)."""
+        if self._server.is_lmtp:
+            self._break_off(reply)
+            return
         self.output.append(b".\r\n")
         self._expected.append(self._nothing_answered)
 
     def _nothing_answered(self, reply: RemoteReply) -> None:
         self._finish()
 
-    def _send_inline_content(self) -> None:
+    def _send_content(self) -> None:
         data = self._message.data
         if data is None:
             self._encoder = ContentEncoder()

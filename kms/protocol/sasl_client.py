@@ -73,8 +73,9 @@ class LoginExchange:
     def __init__(self, credentials: HopCredentials) -> None:
         self._answers = [credentials.password.encode(), credentials.user.encode()]
 
-    def initial_response(self) -> None:
+    def initial_response(self) -> bytes | None:
         """Wait: LOGIN has no initial response that every server takes."""
+        return None
 
     def respond(self, challenge: bytes) -> bytes:
         """Give the user first, then the password."""
@@ -93,8 +94,9 @@ class CramMd5Exchange:
         self._credentials = credentials
         self._is_done = False
 
-    def initial_response(self) -> None:
+    def initial_response(self) -> bytes | None:
         """Wait for the challenge."""
+        return None
 
     def respond(self, challenge: bytes) -> bytes:
         """Give user and digest, once."""

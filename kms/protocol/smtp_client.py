@@ -17,6 +17,7 @@ import binascii
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from kms.domain import reply as replies
 from kms.domain.next_hop import TlsPolicy
@@ -113,7 +114,7 @@ class SmtpClientSession:
         self.is_ready = False
         dialogue = TransactionDialogue(message, self._traits, leaves_state=self._leaves_state)
         self._dialogue = dialogue
-        self._on_reply = self._transaction_answered
+        self._on_reply = partial(self._transaction_answered, dialogue)
         dialogue.start()
         self._follow(dialogue)
 
@@ -286,11 +287,9 @@ class SmtpClientSession:
 
     # Messages
 
-    def _transaction_answered(self, reply: RemoteReply) -> None:
-        dialogue = self._dialogue
-        if dialogue is not None:
-            dialogue.take(reply)
-            self._follow(dialogue)
+    def _transaction_answered(self, dialogue: TransactionDialogue, reply: RemoteReply) -> None:
+        dialogue.take(reply)
+        self._follow(dialogue)
 
     def _follow(self, dialogue: TransactionDialogue) -> None:
         if dialogue.output:

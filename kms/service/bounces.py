@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
+from twisted.logger import Logger
+
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
 from kms.domain.dsn import MAX_HEADER_OCTETS, DeliveryReport, RecipientReport, compose
@@ -58,6 +60,7 @@ class Bounces:
         self._next_number = next_number
         self._read_head = read_head
         self._log = log
+        self._operator_log = Logger(namespace="kms.bounces")
 
     async def failed(
         self, entry: QueueEntry, content: Content, undelivered: Sequence[Undelivered]
@@ -113,7 +116,11 @@ class Bounces:
         return account.language if account is not None and account.language else self.language
 
     async def _header(self, content: Content) -> bytes:
-        return split_header(await self._read_head(content, MAX_HEADER_OCTETS))[0]
+        try:
+            return split_header(await self._read_head(content, MAX_HEADER_OCTETS))[0]
+        except OSError as error:
+            self._operator_log.error("A report goes without the original header: {error}", error=error)
+            return b""
 
 
 def _once_each(undelivered: Sequence[Undelivered], until: datetime | None) -> tuple[RecipientReport, ...]:

@@ -8,12 +8,13 @@ What it does not do: decide what to try next (remote_delivery.py), keep connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -39,9 +40,18 @@ from kms.service.wire import send_now
 
 CLOSE_SECONDS = 10
 
-T = TypeVar("T")
 RunInThread = Callable[..., Deferred[Any]]
 ReadChunks = Callable[[FileContent], Iterator[bytes]]
+
+
+class TlsCreator(Protocol):
+    """An IOpenSSLClientConnectionCreator that also judges (kms/service/tls.py).
+
+    Attributes:
+        problems: what is wrong with the server's certificate, after the handshake.
+    """
+
+    problems: list[str]
 
 
 @attrs.frozen
@@ -51,7 +61,8 @@ class ConnectionTools:
     Attributes:
         clock: for time limits.
         pool: keeps the connection between messages, and watches its time.
-        read_chunks: opens a spool file and gives its octets piece by piece; runs in a thread.
+        read_chunks: opens a spool file and gives its octets piece by piece, in a thread; raises before it ends
+            where these are not what was written.
         run_in_thread: calls a function elsewhere than on the reactor.
     """
 
@@ -62,7 +73,7 @@ class ConnectionTools:
 
 
 @implementer(IHandshakeListener, IPushProducer)
-class ClientConnection(Protocol):
+class ClientConnection(TwistedProtocol):
     """One connection, from TCP's handshake to its end.
 
     Attributes:
@@ -79,7 +90,7 @@ class ClientConnection(Protocol):
         session: SmtpClientSession,
         key: Hashable,
         tools: ConnectionTools,
-        make_tls: Callable[[], object],
+        make_tls: Callable[[], TlsCreator],
         *,
         is_tls_at_once: bool,
     ) -> None:
@@ -90,6 +101,7 @@ class ClientConnection(Protocol):
         self._session = session
         self._tools = tools
         self._make_tls = make_tls
+        self._tls_creator: TlsCreator | None = None
         self._is_tls_at_once = is_tls_at_once
         self._is_handshaking = False
         self._is_lost = False
@@ -119,7 +131,7 @@ class ClientConnection(Protocol):
         """Offer a message; only when `is_idle`. Fires once, and never with a failure."""
         self.messages += 1
         self._content = content
-        waiter: Deferred[TransactionEnded] = Deferred(lambda _: self.abort())
+        waiter: Deferred[TransactionEnded] = Deferred(self._forsake)
         self._waiter = waiter
         self._session.start(message)
         self._touch()
@@ -173,6 +185,8 @@ class ClientConnection(Protocol):
         """
         handle = self.transport.getHandle()
         tls = f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
+        if self._tls_creator is not None and self._tls_creator.problems:
+            tls += ", certificate not verified"
         if self._is_tls_at_once:
             self._session.tls = tls
         else:
@@ -185,7 +199,9 @@ class ClientConnection(Protocol):
         self._is_lost = True
         self._tools.pool.remove(self)
         if self._is_handshaking:
-            self._session.lose(quote(replies.TLS_FAILED_AT_HOP, describe(reason)), EndCause.TLS)
+            problems = self._tls_creator.problems if self._tls_creator is not None else []
+            why = printable(", ".join(problems)) or describe(reason)
+            self._session.lose(quote(replies.TLS_FAILED_AT_HOP, why), EndCause.TLS)
         else:
             self._session.lose()
         self.resumeProducing()
@@ -237,9 +253,10 @@ class ClientConnection(Protocol):
                 self._close()
                 self._become_ready(event)
 
-    def _forsake(self, ready: Deferred[SessionEnded | None]) -> None:
+    def _forsake(self, cancelled: Deferred[Any]) -> None:
         """Nobody waits for the connection any more."""
         self._is_forsaken = True
+        self._waiter = None
         self.abort()
 
     def _become_ready(self, ended: SessionEnded | None) -> None:
@@ -255,7 +272,8 @@ class ClientConnection(Protocol):
 
     def _start_tls(self) -> None:
         self._is_handshaking = True
-        self.transport.startTLS(self._make_tls())
+        self._tls_creator = self._make_tls()
+        self.transport.startTLS(self._tls_creator)
 
     def _close(self) -> None:
         """Close after what was written; `expire` cuts a peer that does not let go."""
@@ -285,11 +303,9 @@ class ClientConnection(Protocol):
         chunks = await run(self._tools.read_chunks, content)
         self._is_producing = True
         self.transport.registerProducer(self, True)
-        octets = 0
         while chunk := await run(next, chunks, b""):
             if self._waiter is not waiter:
                 return  # the server has answered early, or is gone
-            octets += len(chunk)
             self._session.send_content(chunk)
             self._touch()
             self._work()
@@ -298,8 +314,6 @@ class ClientConnection(Protocol):
                 await self._room
         if self._waiter is not waiter:
             return
-        if octets != content.octets:
-            raise OSError(f"{content.path} has {octets} octets, not {content.octets}")
         self._stop_producing()
         self._session.end_content()
         self._touch()
@@ -311,6 +325,10 @@ class ClientConnection(Protocol):
 
 
 def describe(reason: Failure) -> str:
-    """Say in one line why a connection failed, without octets from strangers that could forge a line."""
-    text = " ".join(str(reason.value).split()) or type(reason.value).__name__
+    """Say in one line why a connection failed."""
+    return printable(" ".join(str(reason.value).split())) or type(reason.value).__name__
+
+
+def printable(text: str) -> str:
+    """Make printable ASCII of what may hold octets of strangers, so that it forges no line of a log."""
     return "".join(character if " " <= character <= "~" else "?" for character in text)[:200]

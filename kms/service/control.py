@@ -135,8 +135,7 @@ class Control:
         """Make an account; raises AccountError or PasswordError."""
         verifiers = await self._hash(password)
         return await self._change(
-            lambda store: administration.add_user(store, self._domains, login, verifiers),
-            f"user {login} added",
+            lambda store: administration.add_user(store, self._domains, login, verifiers), "user added"
         )
 
     async def set_password(self, login: str, password: str) -> Facts:
@@ -144,7 +143,7 @@ class Control:
         verifiers = await self._hash(password)
         facts = await self._change(
             lambda store: administration.set_password(store, self._domains, login, verifiers),
-            f"password of user {login} set",
+            "password set",
         )
         await self._server.windows.revoke_user(facts["login"])
         return facts
@@ -153,7 +152,7 @@ class Control:
         """Change an account, or enable or disable it; raises AccountError."""
         facts = await self._change(
             lambda store: administration.change_user(store, self._domains, login, changes),
-            f"user {login} changed: {', '.join(changes)}",
+            f"user changed ({', '.join(changes)})",
         )
         if not facts["is_enabled"]:
             await self._server.windows.revoke_user(facts["login"])
@@ -162,7 +161,7 @@ class Control:
     async def remove_user(self, login: str) -> Facts:
         """Remove an account; its mailbox stays. Raises AccountError."""
         facts = await self._change(
-            lambda store: administration.remove_user(store, self._domains, login), f"user {login} removed"
+            lambda store: administration.remove_user(store, self._domains, login), "user removed"
         )
         await self._server.windows.revoke_user(facts["login"])
         return facts
@@ -177,14 +176,14 @@ class Control:
         """Make an alias; raises AccountError."""
         return await self._change(
             lambda store: administration.add_alias(store, self._domains, address, targets),
-            f"alias {address} added",
+            "alias added",
         )
 
     async def remove_alias(self, address: str) -> Facts:
         """Remove an alias; raises AccountError."""
         return await self._change(
             lambda store: administration.remove_alias(store, self._domains, address),
-            f"alias {address} removed",
+            "alias removed",
         )
 
     async def resolve_alias(self, address: str) -> Facts:
@@ -259,7 +258,7 @@ class Control:
     async def _change(self, operation: Callable[[Any], Facts], done: str) -> Facts:
         facts = await self._server.database.run(operation)
         await self._server.directory.load()
-        self._log.info("{done}", done=done)
+        self._log.info("{done}: {name}", done=done, name=facts.get("login") or facts["address"])
         return facts
 
 

@@ -122,7 +122,7 @@ class Database:
 
 
 class _TransactionLost(Exception):
-    """SQLite has rolled back the whole transaction by itself, because of `error`."""
+    """The transaction as a whole cannot go on, because of `error`: SQLite may have rolled it back by itself."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -205,18 +205,24 @@ class _Writing:
 
     def _guard(self, call: Callable[[], R]) -> R:
         """Run `call` in a savepoint, which is rolled back when it raises."""
-        execute = self._connection.execute
-        execute("SAVEPOINT job")
+        self._control("SAVEPOINT job")
         try:
             result = call()
         except Exception as error:
             if not self._connection.in_transaction:
                 raise _TransactionLost(error) from error
-            execute("ROLLBACK TO job")
-            execute("RELEASE job")
+            self._control("ROLLBACK TO job")
+            self._control("RELEASE job")
             raise
-        execute("RELEASE job")
+        self._control("RELEASE job")
         return result
+
+    def _control(self, statement: str) -> None:
+        """Run a statement without which nothing is known of the transaction."""
+        try:
+            self._connection.execute(statement)
+        except sqlite3.Error as error:
+            raise _TransactionLost(error) from error
 
 
 def _results(operation: Callable[..., Any], connection: Connection, jobs: Sequence[Job]) -> Sequence[Any]:

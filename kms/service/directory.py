@@ -33,9 +33,9 @@ class DirectoryCache:
 
     async def load(self, settings: Settings | None = None) -> None:
         """Read the store anew; with `settings`, take its domains too."""
-        base = self.current if settings is None else settings.directory
         accounts, aliases = await self._database.run(load_accounts_and_aliases)
-        self.current = base
+        if settings is not None:
+            self.current = settings.directory
         self.take(accounts, aliases)
 
     def take(self, accounts: dict[str, Account], aliases: dict[str, tuple[Alias, ...]]) -> None:

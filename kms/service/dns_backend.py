@@ -1,4 +1,4 @@
-"""Carries dnspython's queries over the reactor: its sockets, on Twisted's transports.
+"""Carries dnspython's queries over the reactor: the sockets and timers that it asks for.
 
 No threads and no asyncio. Each query has a socket of its own, so the kernel chooses a fresh port for it; UDP
 sockets are connected, so it also drops what comes from elsewhere and tells when nobody listens. One backend
@@ -49,6 +49,7 @@ class TwistedBackend(Backend):
     ) -> None:
         self.reactor = reactor
         self._open_socket = open_socket
+        self._timeout = timeout
         self._deadline = reactor.seconds() + timeout
 
     def name(self) -> str:
@@ -67,7 +68,7 @@ class TwistedBackend(Backend):
         """
         remaining = self.remaining()
         if remaining <= 0:
-            raise _make_timeout(0)
+            raise _make_timeout(self._timeout)
         waiting: Deferred[None] = Deferred()
         self.reactor.callLater(min(interval, remaining), waiting.callback, None)
         await waiting
@@ -155,10 +156,9 @@ class _DatagramSocket(DatagramSocket):
         self._reader: Deferred[None] | None = None
 
     async def sendto(self, what: bytes, destination: Any, timeout: float | None) -> int:
-        if self._destination is None:
-            self._socket.connect(destination)
-            self._destination = destination
-            self._backend.reactor.addReader(self)
+        self._socket.connect(destination)
+        self._destination = destination
+        self._backend.reactor.addReader(self)
         return self._socket.send(what)
 
     async def recvfrom(self, size: int, timeout: float | None) -> tuple[bytes, Any]:

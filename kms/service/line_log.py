@@ -64,16 +64,19 @@ class LineLog:
         self._log = Logger(namespace="kms.log")
 
     def open(self) -> None:
-        """Open the file for appending; called after the fork, and again to follow a rotation."""
+        """Open the file for appending; called after the fork, and again to follow a rotation.
+
+        Raises OSError where it cannot be opened; the file of before stays in use.
+        """
         self.flush()
+        descriptor = STREAMS.get(self._path, self._open_file)()
         self._close_file()
-        if self._path in STREAMS:
-            self._descriptor = STREAMS[self._path]()
-            return
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = descriptor
         self._is_broken = False
+
+    def _open_file(self) -> int:
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, text: str) -> None:
         """Add one line; `text` has been escaped where it came from outside."""

@@ -76,20 +76,45 @@ class LocalDelivery:
         self._gathered: list[tuple[LocalRecipient, MailboxDelivery]] = []
         self._is_waiting = False
         self._is_writing = False
+        self._drained: Deferred[None] | None = None
         self._log = Logger(namespace="kms.local")
 
     def deliver(self, item: LocalRecipient) -> None:
         """Put one delivery into the next batch; `item.done` is called, never before this call has returned."""
-        account = self._directory.current.accounts.get(str(item.recipient.forward_path))
-        refusal = _refuse(account, item)
-        if account is None or refusal is not None:
-            answer = refusal or Failed(reply.UNKNOWN_RECIPIENT, WHERE)
+        try:
+            prepared = self._prepare(item)
+        except Exception as error:
+            self._log.failure("A local delivery could not be prepared")
+            prepared = self._trouble(item, error)
+        if not isinstance(prepared, MailboxDelivery):
+            answer = prepared
             self._clock.call_later(0, lambda: item.done(item, answer))
             return
-        self._gathered.append((item, self._compose(account, item)))
+        self._gathered.append((item, prepared))
         if not self._is_waiting and not self._is_writing:
             self._is_waiting = True
             self._clock.call_later(_GATHER_SECONDS, self._write_batch)
+
+    def drain(self) -> Deferred[None]:
+        """Begin no further batch; fires when the one that is being written has been answered."""
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
+        self._tell_drained()
+        return drained
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and not self._is_writing and not self._drained.called:
+            self._drained.callback(None)
+
+    def _prepare(self, item: LocalRecipient) -> MailboxDelivery | Outcome:
+        account = self._directory.current.accounts.get(str(item.recipient.forward_path))
+        if account is None:
+            return Failed(reply.UNKNOWN_RECIPIENT, WHERE)
+        if not account.is_enabled:
+            return Failed(reply.MAILBOX_DISABLED, WHERE)
+        if _was_here(item.content, account.login):
+            return Failed(reply.DELIVERED_TO_LOOP, WHERE)
+        return self._compose(account, item)
 
     def _compose(self, account: Account, item: LocalRecipient) -> MailboxDelivery:
         entry, recipient = item.entry, item.recipient
@@ -109,7 +134,7 @@ class LocalDelivery:
     def _write_batch(self) -> None:
         self._is_waiting = False
         batch, self._gathered = self._gathered[:_MOST_IN_A_BATCH], self._gathered[_MOST_IN_A_BATCH:]
-        if not batch:
+        if not batch or self._drained is not None:
             return
         self._is_writing = True
         written: Deferred[list[OSError | None]] = self._mailboxes.deliver([delivery for _, delivery in batch])
@@ -127,8 +152,9 @@ class LocalDelivery:
         for (item, _), error in zip(batch, result, strict=True):
             item.done(item, _DELIVERED if error is None else self._trouble(item, error))
         self._write_batch()
+        self._tell_drained()
 
-    def _trouble(self, item: LocalRecipient, error: OSError) -> Outcome:
+    def _trouble(self, item: LocalRecipient, error: Exception) -> Outcome:
         self._log.error(
             "{queue_id}: the mailbox of {recipient} cannot be written: {error}",
             queue_id=item.entry.queue_id,
@@ -136,16 +162,6 @@ class LocalDelivery:
             error=error,
         )
         return DeferredOutcome(reply.MAILBOX_TROUBLE, WHERE)
-
-
-def _refuse(account: Account | None, item: LocalRecipient) -> Outcome | None:
-    if account is None:
-        return Failed(reply.UNKNOWN_RECIPIENT, WHERE)
-    if not account.is_enabled:
-        return Failed(reply.MAILBOX_DISABLED, WHERE)
-    if _was_here(item.content, account.login):
-        return Failed(reply.DELIVERED_TO_LOOP, WHERE)
-    return None
 
 
 def _was_here(content: Content, login: str) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application import service
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -82,7 +83,7 @@ class MailServer(service.Service):
     def _guarded(self, step: Any) -> None:
         try:
             step()
-        except (CannotOpen, StoreError, TlsFilesError, OSError) as error:
+        except (CannotOpen, CannotListenError, StoreError, TlsFilesError, OSError) as error:
             text = str(error)
             print(text if text.startswith("kms") else f"kms: {text}", file=sys.__stderr__, flush=True)
             if self._is_foreground:
@@ -113,11 +114,8 @@ class MailServer(service.Service):
         load_store(app, self._log)
         if settings.tls.certificate is None:
             app.certificate.load(settings.tls, self._clock.now())
-        for pool in (app.hashing, app.bodies):
-            pool.start()
-        app.mailboxes.start()
-        app.database.start()
         self._control.start()
+        self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         if settings.relay.mode is RelayMode.OPEN:
@@ -125,6 +123,14 @@ class MailServer(service.Service):
             self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
         app.runner.start()
         self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))
+
+    def _start_threads(self) -> None:
+        """Last of what can fail: a start that fails leaves no thread that would keep the process."""
+        app = self.app
+        app.database.start()
+        for pool in (app.hashing, app.bodies):
+            pool.start()
+        app.mailboxes.start()
 
     def _forget_old(self) -> Deferred[None]:
         swept = Deferred.fromCoroutine(self.app.windows.sweep())
@@ -179,9 +185,12 @@ class MailServer(service.Service):
         app.runner.stop()
         factories: tuple[SmtpFactory | Pop3Factory, ...] = (*app.smtp.values(), *app.pop3.values())
         drained = [factory.drain() for factory in factories]
-        await self._within(grace, gatherResults([*drained, app.outbound.drain()], consumeErrors=True))
+        drained += [app.outbound.drain(), app.local.drain()]
+        await self._within(grace, DeferredList(drained, consumeErrors=True))
         for factory in factories:
             factory.cut()
+        for listener in app.smtp.values():
+            listener.stop_watching()
         await self._control.stop()
         app.remote.pool.abort()
         await self._within(1.0, app.runner.idle())

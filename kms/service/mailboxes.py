@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ _R = TypeVar("_R")
 
 _AHEAD_OCTETS = 64 * 1024
 _AHEAD_MESSAGES = 32
+_DELETED_AT_ONCE = 128
 
 
 class MailboxInUse(Exception):
@@ -228,12 +230,19 @@ class OpenMailbox:
         return ahead or None
 
     def delete(self, numbers: Sequence[int]) -> Deferred[bool]:
-        """Remove messages, for QUIT.
+        """Remove messages, for QUIT; in short pieces, between which others may use the thread.
 
         Returns:
             True when none of them is left.
         """
-        return self._mailboxes.run(lambda: self._delete(numbers))
+        return Deferred.fromCoroutine(self._delete_in_pieces(numbers))
+
+    async def _delete_in_pieces(self, numbers: Sequence[int]) -> bool:
+        is_complete = True
+        for start in range(0, len(numbers), _DELETED_AT_ONCE):
+            piece = numbers[start : start + _DELETED_AT_ONCE]
+            is_complete &= await self._mailboxes.run(partial(self._delete, piece))
+        return is_complete
 
     def _delete(self, numbers: Sequence[int]) -> bool:
         failures = 0

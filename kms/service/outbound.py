@@ -27,6 +27,10 @@ from kms.service.route_finder import RouteFinder
 NOWHERE = "none"
 
 
+class SmarthostGone(Exception):
+    """A reload took the smarthost away while the message waited for its turn; the next attempt goes elsewhere."""
+
+
 @attrs.frozen
 class Transmission:
     """One message to one destination: one outgoing transaction.
@@ -78,6 +82,7 @@ class Outbound:
         self._destinations: dict[str, _Destination] = {}
         self._turn: deque[_Destination] = deque()
         self._running = 0
+        self._is_starting = False
         self._drained: Deferred[None] | None = None
         self._log = Logger(namespace="kms.outbound")
 
@@ -118,6 +123,10 @@ class Outbound:
         if self._drained is not None and not self._running and not self._drained.called:
             self._drained.callback(None)
 
+    @property
+    def _may_run_more(self) -> bool:
+        return self._drained is None and self._running < self.rules.delivery_tasks
+
     def _may_start(self, destination: _Destination) -> bool:
         limit = self.rules.per_destination
         return (
@@ -127,10 +136,11 @@ class Outbound:
         )
 
     def _start_more(self) -> None:
-        if self._drained is not None:
-            return
+        if self._is_starting:
+            return  # an outcome that came at once: the loop below goes on with what it freed
+        self._is_starting = True
         idle = 0
-        while self._running < self.rules.delivery_tasks and idle < len(self._turn):
+        while self._may_run_more and idle < len(self._turn):
             destination = self._turn[0]
             self._turn.rotate(-1)
             if self._may_start(destination):
@@ -138,6 +148,7 @@ class Outbound:
                 self._start(destination, destination.waiting.popleft())
             else:
                 idle += 1
+        self._is_starting = False
 
     def _start(self, destination: _Destination, transmission: Transmission) -> None:
         self._running += 1
@@ -148,6 +159,8 @@ class Outbound:
         sent.addErrback(lambda failure: self._log.failure("An outcome could not be recorded", failure))
 
     async def _send(self, domain: str, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
+        if not domain and not self._routes.rules.smarthosts:
+            raise SmarthostGone
         route = await self._routes.find(domain)
         if isinstance(route, (DeferredOutcome, Failed)):
             return {recipient.recipient_id: route for recipient in transmission.recipients}, False
@@ -168,9 +181,11 @@ class Outbound:
         self._running -= 1
         destination.running -= 1
         destination.uncommitted += 1
-        transmission.done(*result)
-        self._start_more()
-        self._tell_drained()
+        try:
+            transmission.done(*result)
+        finally:
+            self._start_more()
+            self._tell_drained()
 
     def _forget_idle(self, destination: _Destination) -> None:
         if not destination.waiting and not destination.running and not destination.uncommitted:

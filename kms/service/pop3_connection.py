@@ -241,10 +241,7 @@ class Pop3Connection(Protocol):
     def _flush(self) -> bool:
         data = self._session.data_to_send()
         if data and not self._is_over:
-            if self._session.is_encrypted:
-                self.transport.write(data)
-            else:
-                send_now(self.transport, data)
+            send_now(self.transport, data)
         return bool(data)
 
     async def _answer(self, event: Event) -> None:

@@ -22,6 +22,7 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import Interface, implementer
 
@@ -132,6 +133,7 @@ class PasswordChecker:
         self._key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
         self._hashing = 0
+        self._log = Logger(namespace="kms.portal")
 
     def requestAvatarId(self, credentials: PasswordLogin) -> Deferred[bytes | tuple[()]]:
         """Prove `credentials`; fails with UnauthorizedLogin, LoginsBusy or a StoreError."""
@@ -152,7 +154,7 @@ class PasswordChecker:
             self._verified.clear()
         self._verified[digest] = self._clock.monotonic() + _VERIFIED_SECONDS
         if store.needs_rehash(verifier):
-            await self._rehash(name, login.password)
+            await self._rehash(name, login.password, verifier)
         return name.encode()
 
     def _digest(self, name: str, password: str, verifier: str) -> bytes:
@@ -168,9 +170,15 @@ class PasswordChecker:
         finally:
             self._hashing -= 1
 
-    async def _rehash(self, name: str, password: str) -> None:
-        verifiers = await self._hash(store.make_verifiers, password, self._with_scram)
-        await self._database.run(lambda connection: store.save_verifiers(connection, name, verifiers))
+    async def _rehash(self, name: str, password: str, known: str) -> None:
+        """Keep the password in today's form. Whatever hinders that, the login was right."""
+        try:
+            verifiers = await self._hash(store.make_verifiers, password, self._with_scram)
+            await self._database.run(
+                lambda connection: store.replace_verifiers(connection, name, known, verifiers)
+            )
+        except Exception:
+            self._log.failure("The password of {name} could not be hashed anew", name=name)
 
 
 @implementer(ICredentialsChecker)
@@ -207,6 +215,8 @@ class Realm:
 
     async def _avatar(self, name: str, client: object, interfaces: tuple[type[Interface], ...]) -> Avatar:
         account = self._directory.current.accounts.get(name)
+        if name and account is None:
+            raise UnauthorizedLogin()  # it was removed while its password was proved
         if IRelayAvatar in interfaces:
             return IRelayAvatar, RelayAvatar(account), _nothing
         if account is None or IMailboxAvatar not in interfaces:

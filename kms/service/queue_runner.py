@@ -124,7 +124,7 @@ class QueueRunner:
         self.wake()
 
     def stop(self) -> None:
-        """Claim nothing more; what is under way may end."""
+        """Claim and begin nothing more; what is under way may end. What is leased is freed by the next start."""
         self._is_stopped = True
         self._cancel_timer()
 
@@ -149,6 +149,7 @@ class QueueRunner:
             return
         if not self._queue.has_room:
             self._must_claim_again = True
+            self._sleep(_LONGEST_SLEEP_SECONDS)
             return
         self._is_claiming = True
         self._cancel_timer()
@@ -177,10 +178,12 @@ class QueueRunner:
             self._mail_log.set_aside(queue_id, bad.reason)
             self._log.error("{queue_id} was set aside: {reason}", queue_id=queue_id, reason=bad.reason)
         for item in claimed:
-            if item.entry.number in self._attempts:
-                self._queue.let_go(item.content)
-            else:
+            under_way = self._attempts.get(item.entry.number)
+            if under_way is None:
                 self._begin(item.entry, item.content)
+            else:
+                under_way.entry = attrs.evolve(under_way.entry, fence=item.entry.fence)
+                self._queue.let_go(item.content)
 
     def _wake_at(self, due: datetime) -> None:
         wait = (due - self._clock.now()).total_seconds()
@@ -203,6 +206,9 @@ class QueueRunner:
     # One attempt
 
     def _begin(self, entry: QueueEntry, content: Content) -> None:
+        if self._is_stopped:
+            self._queue.let_go(content)
+            return
         attempt = self._attempts[entry.number] = Attempt(entry, content)
         abroad: dict[str, list[Recipient]] = {}
         directory = self._directory.current
@@ -233,7 +239,7 @@ class QueueRunner:
                 if through_smarthost:
                     attempt.through_smarthost.add(number)
             attempt.destinations.append(destination)
-            self._group_done(attempt, tuple(outcomes))
+            self._group_done(attempt, tuple(recipient.recipient_id for recipient in recipients))
 
         self._outbound.submit(destination, Transmission(attempt.entry, recipients, attempt.content, done))
 

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from kms.domain import reply
 from kms.domain.content import Content, InlineContent
 from kms.domain.envelope import Envelope
-from kms.domain.message import count_received
+from kms.domain.message import count_received, split_header
 from kms.domain.queue_entry import QueueEntry
 from kms.domain.reply import Reply
 from kms.policy.transaction import judge_hops
@@ -29,6 +29,7 @@ from kms.protocol.smtp_events import (
     ContentRefused,
     Event,
     LoginOffered,
+    Question,
     RecipientOffered,
     SenderOffered,
     TransactionAborted,
@@ -101,7 +102,8 @@ class Reception:
         try:
             return self._answers[type(event)](visit, event)
         except Exception:
-            return self._trouble(Failure())
+            trouble = self._trouble(Failure())
+            return trouble if isinstance(event, Question) else None
 
     def connected(self, visit: Visit) -> None:
         """A client has connected."""
@@ -167,7 +169,11 @@ class Reception:
         content = self._content_of(visit, transaction)
         if content.has_failed:
             return None
-        written = content.take(event.data, self._prefix_maker(visit, transaction))
+        try:
+            written = content.take(event.data, self._prefix_maker(visit, transaction))
+        except Exception:
+            content.failed(Failure())
+            return None
         return None if written is None else written.addErrback(content.failed)
 
     def _content_ended(self, visit: Visit, event: ContentEnded) -> Answer:
@@ -181,10 +187,11 @@ class Reception:
     def _small_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Answer:
         content = transaction.content
         assert content is not None
-        refusal = judge_hops(count_received(data), self._senders.rules)
+        header, _ = split_header(data)
+        refusal = judge_hops(count_received(header), self._senders.rules)
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
-        stored = InlineContent(self._trace.compose(visit, transaction, data) + data)
+        stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
         accepted = self._queue.accept(entry, stored)
         return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))

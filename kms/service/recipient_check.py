@@ -62,7 +62,7 @@ class RecipientCheck:
         transaction = _transaction_of(visit)
         refusal = judge_recipient_count(transaction.accepted, self.rules)
         if refusal is not None:
-            return self._refuse(visit, event.forward_path, refusal)
+            return self._refuse(visit, transaction, event.forward_path, refusal)
         path = event.forward_path
         match self._kind(path):
             case DomainKind.LOCAL:
@@ -71,18 +71,21 @@ class RecipientCheck:
                 return self._accept(transaction, (path,), path)
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
-                return self._judge_foreign(visit, path, verdict) if verdict.is_allowed else None
+                if not verdict.is_allowed:
+                    return None
+                return self._judge_foreign(visit, transaction, path, verdict)
             case kind:
                 assert_never(kind)
 
     async def judge(self, visit: Visit, event: RecipientOffered) -> Reply:
         """Judge with the relay window and the mailboxes' sizes."""
         path = event.forward_path
+        transaction = _transaction_of(visit)  # before waiting: the client may go meanwhile
         if self._kind(path) is DomainKind.LOCAL:
             resolution = self._directory.resolve(path)
             assert isinstance(resolution, Resolved)
-            return await self._judge_quota(visit, resolution, path)
-        return self._judge_foreign(visit, path, await self._relay.judge(visit))
+            return await self._judge_quota(visit, transaction, resolution, path)
+        return self._judge_foreign(visit, transaction, path, await self._relay.judge(visit))
 
     def _kind(self, path: Mailbox) -> DomainKind:
         if not path.domain:
@@ -98,34 +101,37 @@ class RecipientCheck:
         refusal = _refusal_of(resolution)
         if refusal is reply.UNKNOWN_RECIPIENT:
             self._security_log.recipient_unknown(visit.client, transaction.reverse_path, path)
-        return self._refuse(visit, path, refusal)
+        return self._refuse(visit, transaction, path, refusal)
 
     def _with_quota(self, resolution: Resolved) -> list[Account]:
         accounts = self._directory.current.accounts
         found = (accounts.get(str(target)) for target in resolution.targets)
         return [account for account in found if account and (account.quota_octets or account.quota_messages)]
 
-    async def _judge_quota(self, visit: Visit, resolution: Resolved, path: Mailbox) -> Reply:
+    async def _judge_quota(
+        self, visit: Visit, transaction: Transaction, resolution: Resolved, path: Mailbox
+    ) -> Reply:
         for account in self._with_quota(resolution):
             if await self._quota.is_full(account):
-                return self._refuse(visit, path, reply.MAILBOX_FULL)
-        return self._accept(_transaction_of(visit), resolution.targets, path)
+                return self._refuse(visit, transaction, path, reply.MAILBOX_FULL)
+        return self._accept(transaction, resolution.targets, path)
 
-    def _judge_foreign(self, visit: Visit, path: Mailbox, verdict: RelayVerdict) -> Reply:
-        transaction = _transaction_of(visit)
+    def _judge_foreign(
+        self, visit: Visit, transaction: Transaction, path: Mailbox, verdict: RelayVerdict
+    ) -> Reply:
         if not verdict.is_allowed:
             self._security_log.relay_denied(visit.client, transaction.reverse_path, path)
-            return self._refuse(visit, path, reply.relaying_denied(str(path)))
+            return self._refuse(visit, transaction, path, reply.relaying_denied(str(path)))
         if visit.account is not None and visit.account.own_domains_only:
-            return self._refuse(visit, path, reply.OWN_DOMAINS_ONLY)
+            return self._refuse(visit, transaction, path, reply.OWN_DOMAINS_ONLY)
         return self._accept(transaction, (path,), path)
 
     def _accept(self, transaction: Transaction, targets: tuple[Mailbox, ...], path: Mailbox) -> Reply:
         transaction.add(targets, path)
         return reply.RECIPIENT_OK
 
-    def _refuse(self, visit: Visit, path: Mailbox, refusal: Reply) -> Reply:
-        sender = _transaction_of(visit).reverse_path
+    def _refuse(self, visit: Visit, transaction: Transaction, path: Mailbox, refusal: Reply) -> Reply:
+        sender = transaction.reverse_path
         self._mail_log.rejected("RCPT", visit.client, visit.session.client_name, refusal, sender, path)
         return refusal
 

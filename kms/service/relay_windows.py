@@ -108,20 +108,26 @@ class RelayWindows:
 
     async def revoke(self, client: ClientAddress, user: str | None = None) -> int:
         """End the windows of an address, or only those that `user` opened; says how many it ended."""
+        address = str(client)
+        ended = self._end(client, user)
+        await self._database.run(lambda connection: store.revoke(connection, address, user))
+        return ended + self._end(client, user)  # those whose opening was being stored meanwhile
+
+    def _end(self, client: ClientAddress, user: str | None) -> int:
         users = self._windows.get(client, {})
         gone = [name for name in users if user is None or name == user]
         for name in gone:
             del users[name]
             self._log.window_revoked(str(client), name)
         self._forget_ended(client)
-        address = str(client)
-        await self._database.run(lambda connection: store.revoke(connection, address, user))
         return len(gone)
 
     async def revoke_user(self, user: str) -> int:
         """End all windows that `user` opened: he was disabled, removed, or changed his password."""
-        clients = [client for client, users in self._windows.items() if user in users]
-        for client in clients:
-            await self.revoke(client, user)
+        ended = self._end_all_of(user)
         await self._database.run(lambda connection: store.revoke_user(connection, user))
-        return len(clients)
+        return ended + self._end_all_of(user)  # see `revoke`
+
+    def _end_all_of(self, user: str) -> int:
+        clients = [client for client, users in self._windows.items() if user in users]
+        return sum(self._end(client, user) for client in clients)

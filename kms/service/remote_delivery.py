@@ -10,8 +10,7 @@ Flow: the queue runner -> `send` -> a kept or a new connection (client_connectio
 from __future__ import annotations
 
 import ipaddress
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -25,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kms.domain import reply as replies
-from kms.domain.content import CHUNK_OCTETS, Content, FileContent
+from kms.domain.content import Content
 from kms.domain.dns_answer import Addresses
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop, TlsPolicy
@@ -35,9 +34,16 @@ from kms.protocol.client_events import EndCause, SessionEnded, SmtpClientSetting
 from kms.protocol.outgoing_message import OutgoingMessage
 from kms.protocol.remote_reply import quote
 from kms.protocol.smtp_client import SmtpClientSession
-from kms.service.client_connection import ClientConnection, ConnectionTools, RunInThread, describe
+from kms.service.client_connection import (
+    ClientConnection,
+    ConnectionTools,
+    RunInThread,
+    TlsCreator,
+    describe,
+)
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
+from kms.store.bodies import read_chunks
 
 NOWHERE = "none"
 CONNECT_TIME = timedelta(seconds=30)
@@ -48,7 +54,7 @@ Connector = Callable[[str, int], IStreamClientEndpoint]
 class ClientTls(Protocol):
     """Gives what `startTLS` needs (kms/service/tls.py)."""
 
-    def creator_for(self, host: str, policy: TlsPolicy) -> Any:
+    def creator_for(self, host: str, policy: TlsPolicy) -> TlsCreator:
         """Make an IOpenSSLClientConnectionCreator; it fails the handshake where `policy` says so."""
         ...
 
@@ -75,13 +81,6 @@ def tcp_connector(reactor: Any, connect_time: timedelta = CONNECT_TIME) -> Conne
         return endpoint(reactor, address, port, timeout=seconds)
 
     return connect
-
-
-def read_chunks(content: FileContent) -> Iterator[bytes]:
-    """Read a spool file piece by piece; what is no plain file is refused (OSError)."""
-    with open(os.open(content.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_OCTETS):
-            yield chunk
 
 
 class RemoteDelivery:

@@ -102,7 +102,10 @@ class SmtpConnection(Protocol):
         self._balance()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget what was not finished."""
+        """Forget what was not finished; what the client had sent ahead is not carried out any more."""
+        self._is_shut = True
+        self.session.close(reply.CLOSING)
+        self.session.data_to_send()
         self.factory.live.discard(self)
         self.factory.reception.connection_lost(self.visit)
         self.factory.one_gone()
@@ -198,6 +201,7 @@ class SmtpConnection(Protocol):
         self._flush()
         self.transport.startTLS(self.factory.tls)
         self.session.tls_started()
+        self.visit.account = None
 
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
@@ -205,7 +209,8 @@ class SmtpConnection(Protocol):
     # Time
 
     def _await_client(self) -> None:
-        self.deadline = self.factory.clock.monotonic() + self.factory.command_seconds
+        if not self._is_shut:
+            self.deadline = self.factory.clock.monotonic() + self.factory.command_seconds
 
     @property
     def is_idle(self) -> bool:
@@ -268,10 +273,10 @@ class SmtpFactory(Factory):
         return SmtpConnection(self)
 
     def _check_times(self) -> None:
+        self._sweep = self.clock.call_later(_SWEEP_SECONDS, self._check_times)
         now = self.clock.monotonic()
         for connection in list(self.live):
             connection.check_time(now)
-        self._sweep = self.clock.call_later(_SWEEP_SECONDS, self._check_times)
 
     # Shutdown
 

@@ -3,17 +3,23 @@
 `transport.write` only buffers: the octets leave in the reactor's next turn, at the price of two changes of the
 epoll set. Where nothing waits before them and the connection is in clear text, the socket takes them at once;
 the rest goes the ordinary way. tests/service/test_wire.py holds both ways to the same octets.
+
+Promises: never past TLS. What wraps a transport, as TLS from the first octet does, passes unknown attributes
+on to what it wraps; so only a TCP connection itself is ever written to directly.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.tcp import Connection
+
 
 def send_now(transport: Any, data: bytes) -> None:
     """Send `data` behind everything that was written before."""
     if (
-        getattr(transport, "TLS", True)
+        not isinstance(transport, Connection)
+        or transport.TLS
         or transport.dataBuffer
         or transport._tempDataBuffer
         or transport.disconnecting

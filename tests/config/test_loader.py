@@ -234,7 +234,7 @@ class TestWhatIsNotThereYet:
             "[listen]\nlmtp = unix:lmtp.sock",
             "[pop3]\napop = yes",
             "[auth]\nmechanisms = PLAIN, CRAM-MD5",
-            "[log]\nmail = journal",
+            "[log]\nformat = json",
             "[spf]\naction = score 3",
             "[spamassassin]\naction = score",
             "[dnsbl]\nx = dnsbl.example, score 2",
@@ -262,6 +262,7 @@ class TestWhatIsNotThereYet:
             "[dnsbl]\nx = dnsbl.example, off",
             "[log]\nmail = other.log",
             "[log]\nmail = stdout",
+            "[log]\nsecurity = journal",
         ],
     )
     def test_what_asks_for_nothing_missing_costs_none(self, line: str) -> None:

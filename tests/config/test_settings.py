@@ -73,8 +73,8 @@ class TestSmarthosts:
 
 class TestFaults:
     def test_a_data_folder_too_deep_for_a_socket_is_told_before_the_start(self) -> None:
-        assert faults_of(f"domains local a.example\nserver data_dir /{'x' * 90}") == []
-        assert faults_of(f"domains local a.example\nserver data_dir /{'x' * 91}") == [("server", "data_dir")]
+        assert faults_of(f"domains local a.example\nserver data_dir /{'x' * 89}") == []
+        assert faults_of(f"domains local a.example\nserver data_dir /{'x' * 90}") == [("server", "data_dir")]
 
     def test_a_domain_is_local_or_relay_but_not_both(self) -> None:
         assert faults_of("domains local a.example\ndomains relay a.example, b.example") == [

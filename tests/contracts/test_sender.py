@@ -17,10 +17,12 @@ from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Deferred as DeferredOutcome
 from kms.domain.outcome import Delivered, Failed, Outcome
 from kms.ports import Sender
+from kms.service.client_connection import TlsCreator
 from kms.service.clock import ClockOf
 from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings
 from tests.support.fakes import FakeSender
-from tests.support.wire import MemoryNetwork, ScriptedServer
+from tests.support.memory_network import MemoryNetwork
+from tests.support.wire import ScriptedServer
 
 HOP = NextHop("mx.test", ("192.0.2.1",), 25)
 DATA = b"Subject: x\r\n\r\n.hello\r\n"
@@ -109,7 +111,7 @@ class NoResolver:
 
 
 class NoTls:
-    def creator_for(self, host: str, policy: object) -> object:
+    def creator_for(self, host: str, policy: object) -> TlsCreator:
         raise AssertionError
 
 

@@ -33,8 +33,6 @@ RECORDS = (
     "stranger MX 10 mx.stranger",
     f"mx.stranger A {STRANGER}",
     "nomail MX 0 .",
-    "broken NS ns.broken",
-    "ns.broken A 127.0.0.99",
 )
 
 
@@ -150,6 +148,12 @@ def certificate(path: Path, name: str) -> None:
     path.write_bytes(key.read_bytes() + chain.read_bytes())
 
 
+def unused(ground: Path, name: str) -> Path:
+    """A folder name in the ground that nobody has used, with the test's name in it."""
+    word = "".join(c if c.isalnum() else "-" for c in name)[:50].strip("-")
+    return ground / f"{len(list(ground.iterdir())):03d}-{word}"
+
+
 @pytest.fixture
 def start_kms(ground: Path, knot: Knot, request: pytest.FixtureRequest) -> Iterator[StartKms]:
     """Start a kms whose world is the test zones; overrides are INI sections. What runs at the end is stopped."""
@@ -160,8 +164,7 @@ def start_kms(ground: Path, knot: Knot, request: pytest.FixtureRequest) -> Itera
         *,
         users: tuple[str, ...] = ("alice@example.test", "bob@example.test"),
     ) -> Kms:
-        name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
-        server = Kms(ground / f"{name}-{len(running)}")
+        server = Kms(unused(ground, request.node.name))
         server.configure(
             {
                 "address_groups": {"Office": OFFICE},

@@ -40,7 +40,7 @@ def deliver(kms: Kms, clients: Clients, message: bytes = MESSAGE, count: int = 1
         url = f"smtp://127.0.0.1:{kms.smtp}/client.stranger.test"
         dialogue = clients.curl_send(url, ALICE, message.replace(b"\n", b"\r\n"))
         assert dialogue.status == 0, dialogue.text
-    wait_until(lambda: len(kms.messages(ALICE)) == count, what=kms.everything())
+    wait_until(lambda: len(kms.messages(ALICE)) == count, what=kms.everything)
 
 
 def test_curl_reads_what_curl_sent(kms: Kms, clients: Clients) -> None:
@@ -113,7 +113,7 @@ def test_a_second_session_is_told_in_use_and_a_wrong_password_auth(kms: Kms) -> 
     with Telnet(kms.pop3) as third:
         third.pop3(f"USER {ALICE}")
         assert third.pop3("PASS wrong").startswith("-ERR [AUTH]")
-    assert "Failed POP3 login from 127.0.0.2" in kms.log("security")
+    kms.wait_for_log("security", "Failed POP3 login from 127.0.0.2")
 
 
 def test_pop3_speaks_tls_both_ways(kms: Kms, clients: Clients) -> None:

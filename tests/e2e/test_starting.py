@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import unused
 from tests.e2e.peers.clients import Clients
 from tests.e2e.peers.kms_server import CHECKOUT, PASSWORD, Kms
 from tests.e2e.peers.process import Program, is_listening, run, wait_until
@@ -55,7 +56,7 @@ def serves(kms: Kms, clients: Clients) -> None:
     """An account can be made, and mail reaches it and can be read."""
     kms.add_user(ALICE)
     assert clients.swaks(kms.smtp, ALICE).status == 0
-    wait_until(lambda: len(kms.messages(ALICE)) == 1, what=kms.everything())
+    wait_until(lambda: len(kms.messages(ALICE)) == 1, what=kms.everything)
     read = clients.curl_read(f"pop3://127.0.0.1:{kms.pop3}/1", f"{ALICE}:{PASSWORD}")
     assert b"This is a test mailing" in read.stdout
 
@@ -111,8 +112,7 @@ def is_alive(pid: int) -> bool:
 @pytest.fixture
 def server(ground: Path, request: pytest.FixtureRequest) -> Iterator[Kms]:
     """A kms of the checkout, configured and not started."""
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
-    kms = Kms(ground / f"start-{name}")
+    kms = Kms(unused(ground, request.node.name))
     yield kms
     kms.stop()
 

@@ -63,7 +63,7 @@ def test_submission_with_tls(kms: Kms, clients: Clients, far: Postfix, kind: str
     port, how = (kms.submissions, "--tlsc") if kind == "submissions" else (kms.submission, "--tls")
     dialogue = clients.swaks(port, "box@far.test", how, *LOGIN, sender=ALICE)
     assert dialogue.status == 0, dialogue.text
-    wait_until(lambda: len(far.messages("box@far.test")) == before + 1, what=kms.everything())
+    wait_until(lambda: len(far.messages("box@far.test")) == before + 1, what=kms.everything)
     newest = max((far.maildir("box@far.test") / "new").iterdir(), key=lambda file: file.stat().st_mtime_ns)
     assert b"with ESMTPSA" in newest.read_bytes()
 

@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kms.domain.address import Mailbox
-from kms.domain.content import InlineContent
+from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.outcome import Deferred, Delivered, Failed
-from kms.protocol.client_events import SmtpClientSettings, TransactionEnded
+from kms.protocol.client_events import ContentWanted, SmtpClientSettings, TransactionEnded
 from kms.protocol.content_encoder import ContentEncoder, encode_whole
 from kms.protocol.outgoing_message import OutgoingMessage
 from kms.protocol.remote_reply import ReplyError, ReplyReader
 from kms.protocol.smtp_client import SmtpClientSession
-from tests.support.wire import CLOSE, ScriptedServer, join
+from kms.protocol.smtp_server import SmtpServerSettings
+from tests.support.wire import CLOSE, ScriptedServer, SessionServer, join
 
 PIECES = st.lists(
     st.sampled_from([b"\r\n", b"\n", b"\r", b".", b"x", b"\0", b"MAIL FROM:<e@x>"]), max_size=20
@@ -40,7 +42,7 @@ SCRIPTS = st.dictionaries(
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @settings(max_examples=300)
@@ -60,6 +62,24 @@ def test_a_content_ends_once_and_arrives_as_it_was(data: bytes) -> None:
     arrived = sent[:-3].replace(b"\r\n.", b"\r\n")[2:]
     expected = re.sub(rb"\r\n|\r|\n", b"\r\n", data)
     assert arrived == (expected if expected.endswith(b"\r\n") or not expected else expected + b"\r\n")
+
+
+@settings(max_examples=100)
+@given(PIECES.map(b"".join), st.booleans())
+def test_what_kms_sends_kms_receives(data: bytes, has_file: bool) -> None:
+    data = re.sub(rb"\r\n|\r|\n", b"\r\n", data + b"\r\n")
+    server = SessionServer(SmtpServerSettings("mx.test"))
+    session = SmtpClientSession(SmtpClientSettings("kms.test", "mx"))
+    join(session, server)
+    session.start(_message(1, FileContent("x", len(data)) if has_file else InlineContent(data)))
+    if has_file:
+        assert join(session, server) == [ContentWanted()]
+        for octet in data:
+            session.send_content(bytes([octet]))
+        session.end_content()
+    (event,) = join(session, server)
+    assert isinstance(event.outcomes[1], Delivered)
+    assert server.received[0].content == data
 
 
 @settings(max_examples=200)
@@ -130,8 +150,8 @@ def test_whatever_a_server_says_each_recipient_gets_one_true_outcome(
                 assert outcome.reply.is_transient
 
 
-def _message(count: int) -> OutgoingMessage:
+def _message(count: int, content: Content = InlineContent(b"x\r\n")) -> OutgoingMessage:  # noqa: B008
     mailboxes = [(number, Mailbox(f"r{number}", "far.test")) for number in range(1, count + 1)]
     recipients = tuple(Recipient(number, mailbox, mailbox) for number, mailbox in mailboxes)
-    message, _ = OutgoingMessage.prepare(Envelope(None, recipients), recipients, InlineContent(b"x\r\n"))
+    message, _ = OutgoingMessage.prepare(Envelope(None, recipients), recipients, content)
     return message

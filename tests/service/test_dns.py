@@ -1,3 +1,5 @@
+from collections import deque
+
 import dns.flags
 import dns.message
 import dns.rcode
@@ -149,6 +151,50 @@ def test_a_server_that_cannot_or_will_not_answer_is_trouble(rcode: dns.rcode.Rco
     assert network.seconds() == 0
 
 
+def test_answers_that_take_their_time_are_waited_for() -> None:
+    def server(query: dns.message.Message, is_tcp: bool) -> ServerAnswer:
+        if is_tcp:
+            return ZONE(query, is_tcp)
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.TC
+        return response
+
+    network = DnsNetwork(server)
+    network.delay = 2.0
+    assert ask_mx(network) == FAR_MX
+    assert 3.9 < network.seconds() < 4.3
+
+
+def test_that_nobody_listens_may_be_told_late() -> None:
+    network = DnsNetwork(lambda query, is_tcp: REFUSES)
+    network.delay = 2.0
+    assert isinstance(ask_mx(network), LookupFailed)
+    assert 1.9 < network.seconds() < 2.3
+
+
+def test_a_false_alarm_of_the_reactor_is_no_answer() -> None:
+    network = DnsNetwork(ZONE)
+    network.delay = 1.0
+    waiting = Deferred.fromCoroutine(start(network).lookup_mx("far.test"))
+    (reader,) = network.readers.values()
+    arrived, reader._socket._arrived = reader._socket._arrived, deque()
+    reader.doRead()
+    assert not waiting.called
+    reader._socket._arrived = arrived
+    network.advance(1)
+    assert result_of(waiting) == FAR_MX
+
+
+def test_an_error_of_the_socket_is_trouble() -> None:
+    network = DnsNetwork(lambda query, is_tcp: None)
+    waiting = Deferred.fromCoroutine(start(network).lookup_mx("far.test"))
+    (reader,) = network.readers.values()
+    reader._socket.fault = OSError("network is down")
+    reader.doRead()
+    assert isinstance(result_of(waiting), LookupFailed)
+    assert reader.logPrefix() == "dns"
+
+
 def test_silence_is_trouble_after_the_timeout() -> None:
     network = DnsNetwork(lambda query, is_tcp: None)
     assert isinstance(ask_mx(network), LookupFailed)
@@ -246,6 +292,13 @@ def test_a_fault_of_the_network_itself_is_trouble() -> None:
         raise OSError("network unreachable")
 
     assert isinstance(ask_mx(DnsNetwork(server)), LookupFailed)
+
+
+def test_a_server_that_cannot_be_reached_is_trouble() -> None:
+    network = DnsNetwork(ZONE)
+    network.unreachable.add("192.0.2.53")
+    assert isinstance(ask_mx(network), LookupFailed)
+    assert network.seconds() == 0
 
 
 def test_without_descriptors_a_lookup_is_trouble() -> None:

@@ -127,3 +127,4 @@ def test_loopback_is_an_address_of_this_machine_and_a_documentation_address_is_n
     assert is_machine_address("127.0.0.1")
     assert not is_machine_address("192.0.2.1")
     assert not is_machine_address("2001:db8::1")
+    assert not is_machine_address("no address")

@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
 )
 from OpenSSL import SSL
@@ -220,6 +222,23 @@ def test_a_key_with_a_passphrase_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(TlsFilesError, match="passphrase"):
         ServerTls.load(certificate_path, key_path)
+
+
+def test_a_certificate_that_openssl_refuses_is_named(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("x.test")]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "weak.pem"
+    path.write_bytes(
+        certificate.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(TlsFilesError, match=r"weak\.pem: OpenSSL refuses it"):
+        ServerTls.load(path, path)
 
 
 def test_trust_anchors_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -185,6 +185,12 @@ def test_the_reader_needs_a_database(path: Path) -> None:
         open_reader(path)
 
 
+def test_the_reader_needs_a_database_of_kms(path: Path) -> None:
+    path.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StoreError, match="cannot be read"):
+        open_reader(path)
+
+
 def test_the_full_check_names_what_is_wrong(path: Path) -> None:
     fill(path, 3000)
     data = bytearray(path.read_bytes())

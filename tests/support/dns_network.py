@@ -86,13 +86,18 @@ class DnsNetwork(Clock):
         server: gets each question and whether it came by TCP; answers with a message, with octets, with
             several packets, with None for silence, or with `REFUSES`.
         questions: name, type, server's address and port, in order.
+        delay: seconds until an answer arrives; 0 = at once, before the question's call returns.
+        dead_servers: addresses where nobody listens.
+        unreachable: addresses to which there is no way.
         open_sockets: those not yet closed.
     """
 
     def __init__(self, server: Callable[[dns.message.Message, bool], ServerAnswer]) -> None:
         super().__init__()
         self.server = server
+        self.delay = 0.0
         self.dead_servers: set[str] = set()
+        self.unreachable: set[str] = set()
         self.questions: list[tuple[str, str, str, int]] = []
         self.open_sockets: set[object] = set()
         self.readers: dict[int, Any] = {}
@@ -112,6 +117,12 @@ class DnsNetwork(Clock):
         else:
             protocol = factory.buildProtocol(None)
             protocol.makeConnection(_FakeTransport(self, protocol, (host, port)))
+
+    def later(self, call: Callable[..., object], *arguments: object) -> None:
+        if self.delay:
+            self.callLater(self.delay, call, *arguments)
+        else:
+            call(*arguments)
 
     def ask(self, wire: bytes, destination: tuple[str, int], is_tcp: bool) -> list[bytes] | str:
         query = dns.message.from_wire(wire)
@@ -141,6 +152,7 @@ class _FakeSocket:
         self._network = network
         self._arrived: deque[bytes] = deque()
         self._destination = ("", 0)
+        self.fault: OSError | None = None
         network.open_sockets.add(self)
 
     def setblocking(self, blocks: bool) -> None:
@@ -150,20 +162,24 @@ class _FakeSocket:
         return self._number
 
     def connect(self, destination: tuple[str, int]) -> None:
+        if destination[0] in self._network.unreachable:
+            raise OSError(errno.ENETUNREACH, "network is unreachable")
         self._destination = destination
 
     def send(self, wire: bytes) -> int:
         reader = self._network.readers[self._number]
         answer = self._network.ask(wire, self._destination, is_tcp=False)
         if isinstance(answer, str):
-            reader.connectionLost(Failure(ConnectionDone()))
+            self._network.later(reader.connectionLost, Failure(ConnectionDone()))
         else:
             self._arrived += answer
             for _ in answer:
-                reader.doRead()
+                self._network.later(reader.doRead)
         return len(wire)
 
     def recv(self, size: int) -> bytes:
+        if self.fault is not None:
+            raise self.fault
         if not self._arrived:
             raise BlockingIOError
         return self._arrived.popleft()[:size]
@@ -191,8 +207,8 @@ class _FakeTransport:
             return
         for wire in answer:
             framed = len(wire).to_bytes(2, "big") + wire
-            self._protocol.dataReceived(framed[:1])
-            self._protocol.dataReceived(framed[1:])
+            self._network.later(self._protocol.dataReceived, framed[:1])
+            self._network.later(self._protocol.dataReceived, framed[1:])
 
     def abortConnection(self) -> None:
         if self in self._network.open_sockets:

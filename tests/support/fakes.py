@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from kms.domain import reply as replies
+from kms.domain import status
 from kms.domain.content import Content, FileContent
 from kms.domain.dns_answer import (
     AddressAnswer,
@@ -59,7 +59,7 @@ class FakeSender:
         if self.outcomes:
             outcome = self.outcomes.popleft()
         else:
-            outcome = Delivered(Reply(250, replies.status.OK, "taken"), hops[0].host)
+            outcome = Delivered(Reply(250, status.OK, "taken"), hops[0].host)
         return {recipient.recipient_id: outcome for recipient in recipients}
 
 

@@ -1,12 +1,13 @@
 """kms itself as a process: the shipped INI with stated overrides, accounts made by kmsctl, ports of its own."""
 
 import json
+import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.peers import ini
-from tests.e2e.peers.process import Program, free_port, run
+from tests.e2e.peers.process import Program, free_port, run, wait_until
 
 CHECKOUT = Path(__file__).parents[3]
 PASSWORD = "correct horse battery"
@@ -121,6 +122,15 @@ class Kms:
     def add_user(self, address: str, password: str = PASSWORD) -> None:
         self.ctl("user", "add", address, "--password-stdin", stdin=password + "\n")
 
+    def queue_length(self) -> int:
+        """Messages in the queue, read from the database beside the running server."""
+        database = sqlite3.connect(f"file:{self.data_dir}/kms.sqlite3?mode=ro", uri=True, timeout=10)
+        try:
+            count: int = database.execute("SELECT count(*) FROM message").fetchone()[0]
+            return count
+        finally:
+            database.close()
+
     def mailboxes(self) -> Path:
         return self.data_dir / "mailboxes"
 
@@ -138,6 +148,15 @@ class Kms:
         """One of its logs: mail, security, operations; or `output`, what it printed."""
         path = self.folder / "output" if name == "output" else self.data_dir / "log" / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait_for_log(self, name: str, text: str, times: int = 1, seconds: float = 15) -> None:
+        """Return once that log has the text so many times; AssertionError with all logs if it does not come."""
+        try:
+            wait_until(lambda: self.log(name).count(text) >= times, seconds)
+        except AssertionError:
+            raise AssertionError(
+                f"not in the {name} log within {seconds} s: {text}\n{self.everything()}"
+            ) from None
 
     def everything(self) -> str:
         """All it printed and logged, for a failure's message."""

@@ -62,12 +62,14 @@ def is_listening(host: str, port: int) -> bool:
     return True
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 15, pause: float = 0.05, what: str = "") -> None:
+def wait_until(
+    is_so: Callable[[], bool], seconds: float = 15, pause: float = 0.05, what: str | Callable[[], str] = ""
+) -> None:
     """Return as soon as `is_so()`; AssertionError after that many seconds."""
     end = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {what or is_so}")
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(pause)
 
 

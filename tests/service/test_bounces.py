@@ -1,0 +1,166 @@
+import email
+import email.policy
+from datetime import timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from twisted.logger import capturedLogs
+
+from kms.domain.account import Account, Alias
+from kms.domain.address import Mailbox
+from kms.domain.content import FileContent, InlineContent
+from kms.domain.envelope import Recipient
+from kms.domain.outcome import Deferred, Failed
+from kms.domain.reply import DELIVERY_EXPIRED, Reply
+from kms.domain.status import EnhancedStatus
+from kms.policy.retry import RetryRules
+from kms.policy.settlement import Undelivered
+from kms.store.queue_store import NewEntry
+from tests.support.delivery_side import ALICE, BOB, DOMAIN, FAR, HOST, MESSAGE, START, DeliverySide, accounts
+from tests.support.results import result_of
+from tests.support.senders import BUSY, REFUSED, AddressedSender
+
+LIST = Mailbox("sales", DOMAIN)
+
+
+def failed(
+    recipient_id: int, target: Mailbox, original: Mailbox, outcome: Failed | Deferred = REFUSED
+) -> Undelivered:
+    """What the runner gives for one recipient; a deferral stands for one that expired."""
+    reply = outcome.reply if isinstance(outcome, Failed) else DELIVERY_EXPIRED
+    return Undelivered(Recipient(recipient_id, target, original), reply, outcome.reply, outcome.where)
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> DeliverySide:
+    return DeliverySide(tmp_path, AddressedSender())
+
+
+def report_failure(
+    side: DeliverySide, *undelivered: Undelivered, sender: Mailbox | None = ALICE
+) -> NewEntry | None:
+    entry = side.entry(FAR, sender=sender)
+    return result_of(side.bounces.failed(entry, InlineContent(MESSAGE), undelivered))
+
+
+def text_of(report: NewEntry | None) -> str:
+    return message_of(report).as_string()
+
+
+def message_of(report: NewEntry | None) -> EmailMessage:
+    assert report is not None
+    assert isinstance(report.content, InlineContent)
+    message = email.message_from_bytes(report.content.data, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+class TestAReport:
+    def test_goes_to_the_sender_with_a_null_reverse_path(self, side: DeliverySide) -> None:
+        report = report_failure(side, failed(1, FAR, FAR))
+        assert report is not None
+        assert report.entry.reverse_path is None
+        assert [recipient.forward_path for recipient in report.entry.envelope.recipients] == [ALICE]
+        assert report.entry.content_octets == report.content.octets
+        assert not report.is_leased
+
+    def test_is_a_delivery_status_notification(self, side: DeliverySide) -> None:
+        message = message_of(report_failure(side, failed(1, FAR, FAR)))
+        assert message.get_content_type() == "multipart/report"
+        assert message["To"] == "alice@example.test"
+        assert "Action: failed" in message.as_string()
+
+    def test_names_what_rcpt_named_and_never_the_target_behind_it(self, side: DeliverySide) -> None:
+        text = text_of(report_failure(side, failed(1, Mailbox("secret", "hidden.test"), LIST)))
+        assert "sales@example.test" in text
+        assert "secret" not in text
+        assert "hidden.test" not in text
+
+    def test_names_an_address_once_though_several_targets_behind_it_failed(self, side: DeliverySide) -> None:
+        targets = [failed(number, Mailbox(f"t{number}", "hidden.test"), LIST) for number in (1, 2, 3)]
+        assert text_of(report_failure(side, *targets)).count("Final-Recipient:") == 1
+
+    def test_names_all_that_failed(self, side: DeliverySide) -> None:
+        others = Mailbox("other", "far.test")
+        text = text_of(report_failure(side, failed(1, FAR, FAR), failed(2, others, others)))
+        assert text.count("Final-Recipient:") == 2
+
+    def test_tells_the_last_words_of_the_server_for_what_expired(self, side: DeliverySide) -> None:
+        text = text_of(report_failure(side, failed(1, FAR, FAR, BUSY)))
+        assert "greylisted" in text
+        assert "5.4.7" in text
+
+    def test_shows_the_header_of_the_message_and_not_its_body(self, side: DeliverySide) -> None:
+        text = text_of(report_failure(side, failed(1, FAR, FAR)))
+        assert "Subject: hello" in text
+        assert "world" not in text
+
+    def test_goes_without_that_header_where_it_cannot_be_read(self, side: DeliverySide) -> None:
+        content = FileContent(str(side.spool / "gone"), 100)
+        with capturedLogs() as events:
+            report = result_of(side.bounces.failed(side.entry(FAR), content, (failed(1, FAR, FAR),)))
+        assert "far@far.test" in text_of(report)
+        assert events
+
+    def test_is_noted_in_the_log_with_both_queue_ids(self, side: DeliverySide) -> None:
+        report = report_failure(side, failed(1, FAR, FAR))
+        assert report is not None
+        assert f"sender non-delivery notification: {report.entry.queue_id}" in side.log_text()
+
+    def test_speaks_the_language_of_a_local_sender(self, side: DeliverySide) -> None:
+        folder = side.folder / "reports" / "xx"
+        folder.mkdir(parents=True)
+        (folder / "failed.txt").write_text("Subject: Hoppla\n\n$recipients\n$hostname\n")
+        side.directory.take({"alice@example.test": Account("alice", DOMAIN, language="xx")}, {})
+        assert message_of(report_failure(side, failed(1, FAR, FAR)))["Subject"] == "Hoppla"
+
+    def test_to_a_foreign_sender_speaks_the_servers_language(self, side: DeliverySide) -> None:
+        folder = side.folder / "reports" / "xx"
+        folder.mkdir(parents=True)
+        (folder / "failed.txt").write_text("Subject: Hoppla\n\n$recipients\n$hostname\n")
+        side.bounces.language = "xx"
+        message = message_of(report_failure(side, failed(1, ALICE, ALICE), sender=FAR))
+        assert message["Subject"] == "Hoppla"
+        assert message["To"] == "far@far.test"
+
+    def test_comes_from_this_server(self, side: DeliverySide) -> None:
+        assert HOST in str(message_of(report_failure(side, failed(1, FAR, FAR)))["From"])
+
+
+class TestAWarning:
+    def test_says_until_when_it_is_tried(self, side: DeliverySide) -> None:
+        rules = RetryRules(bounce_after=timedelta(days=2))
+        late = Undelivered(Recipient(1, FAR, FAR), BUSY.reply, BUSY.reply, BUSY.where)
+        report = result_of(side.bounces.delayed(side.entry(FAR), InlineContent(MESSAGE), (late,), rules))
+        text = text_of(report)
+        assert "Action: delayed" in text
+        assert f"Will-Retry-Until: {START + timedelta(days=2):%a, %d %b %Y}" in text
+        assert "sender delay notification" in side.log_text()
+
+
+class TestNobodyIsTold:
+    def test_about_a_null_reverse_path_but_the_log_is(self, side: DeliverySide) -> None:
+        assert report_failure(side, failed(1, FAR, FAR), sender=None) is None
+        assert "no notification: the reverse-path is null" in side.log_text()
+
+    def test_where_the_sender_does_not_exist_here_but_the_log_is(self, side: DeliverySide) -> None:
+        assert report_failure(side, failed(1, FAR, FAR), sender=Mailbox("gone", DOMAIN)) is None
+        assert "no notification: the sender gone@example.test does not exist" in side.log_text()
+
+
+class TestTheSenderOfALocalDomain:
+    def test_that_is_an_alias_is_told_at_its_targets(self, side: DeliverySide) -> None:
+        alias = Alias("sales", DOMAIN, (ALICE, BOB))
+        side.directory.take(accounts("alice", "bob"), {DOMAIN: (alias,)})
+        report = report_failure(side, failed(1, FAR, FAR), sender=LIST)
+        assert report is not None
+        assert [recipient.forward_path for recipient in report.entry.envelope.recipients] == [ALICE, BOB]
+        assert {recipient.original for recipient in report.entry.envelope.recipients} == {LIST}
+
+
+def test_a_reply_of_several_lines_stays_in_one_field(side: DeliverySide) -> None:
+    refusal = Failed(Reply(550, EnhancedStatus(5, 7, 1), "no\nX-Forged: yes"), "mx.test")
+    message = message_of(report_failure(side, failed(1, FAR, FAR, refusal)))
+    assert message["X-Forged"] is None
+    assert "\nX-Forged:" not in message.as_string()

@@ -1,0 +1,123 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from kms.domain.report_text import BUILT_IN, ReportKind, ReportText
+from kms.store.report_texts import MAX_TEXT_OCTETS, ReportTexts
+
+SHIPPED = Path(__file__).parents[2] / "reports"
+GOOD = "# a comment\n\nSubject: Zu spät\n\nAn: $recipients\n"
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("kind", ReportKind)
+def test_the_shipped_english_texts_are_the_ones_built_in(kind: ReportKind) -> None:
+    texts = ReportTexts(SHIPPED)
+    assert texts.problems() == ()
+    assert texts.text("en", kind) == BUILT_IN[kind]
+    assert "en" in texts.languages()
+
+
+def test_an_edited_text_counts_from_the_next_report_on(tmp_path: Path) -> None:
+    texts = ReportTexts(tmp_path)
+    write(tmp_path, "de/failed.txt", GOOD)
+    assert texts.text("de", ReportKind.FAILED) == ReportText("Zu spät", "An: $recipients\n")
+    write(tmp_path, "de/failed.txt", GOOD.replace("Zu spät", "Fehler"))
+    assert texts.text("de", ReportKind.FAILED).subject == "Fehler"
+
+
+def test_a_byte_order_mark_and_dos_line_ends_do_no_harm(tmp_path: Path) -> None:
+    write(tmp_path, "de/failed.txt", b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert ReportTexts(tmp_path).text("de", ReportKind.FAILED) == ReportText("Zu spät", "An: $recipients\n")
+
+
+def test_a_region_falls_back_to_its_language_and_a_language_to_english(tmp_path: Path) -> None:
+    write(tmp_path, "pt/failed.txt", "Subject: pt\n\n$recipients")
+    write(tmp_path, "en/failed.txt", "Subject: en\n\n$recipients")
+    texts = ReportTexts(tmp_path)
+    found = [texts.text(language, ReportKind.FAILED).subject for language in ("pt-BR", "pt", "cs", "", "en")]
+    assert found == ["pt", "pt", "en", "en", "en"]
+
+
+def test_without_any_file_the_built_in_text_is_used(tmp_path: Path) -> None:
+    assert ReportTexts(tmp_path / "none").text("en", ReportKind.DELAYED) == BUILT_IN[ReportKind.DELAYED]
+
+
+@pytest.mark.parametrize("language", ["../secret", "/etc", ".", "..", "en/../..", "x" * 300, "\0", "a\nb"])
+def test_a_language_never_leads_out_of_the_folder(tmp_path: Path, language: str) -> None:
+    write(tmp_path, "secret/failed.txt", "Subject: secret\n\n$recipients")
+    texts = ReportTexts(tmp_path / "reports")
+    assert texts.text(language, ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
+
+
+BROKEN: list[tuple[str | bytes, str]] = [
+    (b"Subject: \xff\n\n$recipients", "is not UTF-8 at octet 9"),
+    ("", "the first line that is no comment"),
+    ("# only a comment\n", "the first line that is no comment"),
+    ("Hello\n\n$recipients", "the first line that is no comment"),
+    ("Subject:\n\n$recipients", "the first line that is no comment"),
+    ("Subject: x", "an empty line must follow"),
+    ("Subject: x\n$recipients", "an empty line must follow"),
+    ("Subject: x\n\nnobody", "$recipients is missing"),
+    ("Subject: $oops\n\n$recipients", "unknown placeholder $oops"),
+    ("Subject: x\n\n$recipients costs $ 5", "begins no placeholder"),
+    ("Subject: x\n\n$recipients" + "x" * MAX_TEXT_OCTETS, "is longer than"),
+]
+
+
+@pytest.mark.parametrize(("content", "problem"), BROKEN)
+def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
+    tmp_path: Path, content: str | bytes, problem: str
+) -> None:
+    path = write(tmp_path, "de/failed.txt", content)
+    write(tmp_path, "de/delayed.txt", GOOD)
+    texts = ReportTexts(tmp_path)
+    assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
+    (found,) = texts.problems()
+    assert found.startswith(f"{path}: ")
+    assert problem in found
+
+
+def test_a_missing_file_of_a_language_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "de/failed.txt", GOOD)
+    assert ReportTexts(tmp_path).problems() == (f"{tmp_path / 'de' / 'delayed.txt'}: is missing",)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    (problem,) = ReportTexts(tmp_path / "none").problems()
+    assert "no such folder" in problem
+    assert ReportTexts(tmp_path / "none").languages() == ()
+
+
+def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "de" / "failed.txt").mkdir(parents=True)
+    os.mkfifo(tmp_path / "de" / "delayed.txt")
+    texts = ReportTexts(tmp_path)
+    for kind in ReportKind:
+        assert texts.text("de", kind) == BUILT_IN[kind]
+    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 2
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "de").mkdir()
+    (tmp_path / "de" / "failed.txt").symlink_to("failed.txt")
+    write(tmp_path, "de/delayed.txt", GOOD)
+    texts = ReportTexts(tmp_path)
+    assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
+    (problem,) = texts.problems()
+    assert "cannot be read" in problem
+
+
+def test_folders_that_are_no_language_are_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, ".git/failed.txt", "nonsense")
+    write(tmp_path, "README", "nonsense")
+    texts = ReportTexts(tmp_path)
+    assert texts.languages() == ()
+    assert texts.problems() == ()

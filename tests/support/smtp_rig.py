@@ -1,0 +1,466 @@
+"""The SMTP side of a server in memory: real checks, queue, store and listener; no network, no threads, no waiting.
+
+Who is there: the local domains `example.org` (also called `example.net`) and `second.example`, the relay domain
+`relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains only), all of
+`example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a circle, round.
+The relay group, where it is on, is 192.0.2.0/24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from kms.config.relay_settings import DomainsSettings
+from kms.config.settings import Settings
+from kms.domain.account import Account, Alias
+from kms.domain.address import Mailbox
+from kms.domain.address_group import build_groups
+from kms.domain.content import Content, FileContent, InlineContent
+from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.domain.queue_entry import QueueEntry
+from kms.policy.relay import RelayRules
+from kms.policy.transaction import TransactionRules
+from kms.protocol.smtp_server import SmtpServerSettings
+from kms.service.clock import ClockOf
+from kms.service.directory import DirectoryCache
+from kms.service.incoming import BodyFiles
+from kms.service.mail_log import MailLog
+from kms.service.mailboxes import MailboxUsage
+from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.queue import Queue
+from kms.service.quota import Quota
+from kms.service.reception import Reception
+from kms.service.recipient_check import RecipientCheck
+from kms.service.relay_check import RelayCheck
+from kms.service.relay_windows import RelayWindows
+from kms.service.security_log import SecurityLog
+from kms.service.sender_check import SenderCheck
+from kms.service.smtp_listener import SmtpConnection, SmtpFactory, SmtpServiceRules
+from kms.service.trace_fields import TraceFields
+from kms.store.accounts import add_account, add_alias
+from kms.store.bodies import BodyWriter
+from kms.store.credentials import Verifiers, make_verifiers
+from kms.store.queue_store import QueueStore
+from tests.support.fakes import FakeResolver
+from tests.support.results import result_of
+from tests.support.synchronous_database import SynchronousDatabase
+
+HOSTNAME = "mail.example.org"
+STRANGER = "203.0.113.9"
+MEMBER = "192.0.2.7"
+GROUP = build_groups({"office": ["192.0.2.0/24"]})["office"]
+START = 1_800_000_000.0
+
+DOMAINS = DomainsSettings(local=("example.org", "second.example"), relay=("relay.example",))
+SETTINGS = attrs.evolve(Settings(), domains=DOMAINS, domain_aliases={"example.net": "example.org"})
+ACCOUNTS = (
+    Account("anna", "example.org"),
+    Account("bert", "example.org"),
+    Account("dora", "example.org", is_enabled=False),
+    Account("fritz", "example.org", quota_octets=1000, quota_messages=10),
+    Account("otto", "example.org", own_domains_only=True),
+)
+ALIASES = (
+    Alias("team", "example.org", (Mailbox("anna", "example.org"), Mailbox("bert", "example.org"))),
+    Alias("away", "example.org", (Mailbox("far", "elsewhere.example"),)),
+    Alias("round", "example.org", (Mailbox("about", "example.org"),)),
+    Alias("about", "example.org", (Mailbox("round", "example.org"),)),
+)
+
+
+@lru_cache
+def verifiers_of(password: str) -> Verifiers:
+    """Hash a password once for all tests: it is slow on purpose."""
+    return make_verifiers(password, with_scram=False)
+
+
+class InlineReactor(Clock):
+    """A clock; what threads ask for is called at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rightNow = START
+
+    def callFromThread(self, call: Callable[..., object], *args: object) -> None:
+        call(*args)
+
+
+class InlinePool:
+    """A thread pool whose work is done at once, or when it is released.
+
+    Attributes:
+        is_held: work waits for `release`.
+        failures: what the next calls fail with, one each.
+        calls: how many there were.
+    """
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.failures: list[Exception] = []
+        self.calls = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def callInThreadWithCallback(
+        self, on_result: Callable[[bool, Any], object], call: Callable[..., Any], *args: Any
+    ) -> None:
+        self.calls += 1
+        self._waiting.append(lambda: self._do(on_result, call, args))
+        if not self.is_held:
+            self.release()
+
+    def release(self) -> None:
+        """Do what waits, in order."""
+        while self._waiting:
+            self._waiting.pop(0)()
+
+    def _do(
+        self, on_result: Callable[[bool, Any], object], call: Callable[..., Any], args: Sequence[Any]
+    ) -> None:
+        try:
+            if self.failures:
+                raise self.failures.pop(0)
+            result = call(*args)
+        except Exception:
+            on_result(False, Failure())
+        else:
+            on_result(True, result)
+
+
+class SlowResolver(FakeResolver):
+    """Answers when it is released.
+
+    Attributes:
+        waiting: the questions that are not answered; fire one to answer it.
+        is_slow: False answers at once.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.waiting: list[Deferred[None]] = []
+        self.is_slow = False
+
+    async def lookup_mx(self, domain: str) -> MxAnswer:
+        await self._wait()
+        return await super().lookup_mx(domain)
+
+    async def lookup_addresses(self, host: str) -> AddressAnswer:
+        await self._wait()
+        return await super().lookup_addresses(host)
+
+    async def _wait(self) -> None:
+        if self.is_slow:
+            waiting: Deferred[None] = Deferred()
+            self.waiting.append(waiting)
+            await waiting
+
+
+class FakeMailbox:
+    """An open mailbox."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+class FakeMailboxes:
+    """How full mailboxes are, and who has them open.
+
+    Attributes:
+        usages: by login; others are empty.
+        failure: what asking and opening fails with.
+        waiting: questions that are not answered, while `is_slow`.
+        opened: all mailboxes that were opened.
+    """
+
+    def __init__(self) -> None:
+        self.usages: dict[str, MailboxUsage] = {}
+        self.failure: Exception | None = None
+        self.is_slow = False
+        self.waiting: list[tuple[Deferred[MailboxUsage], MailboxUsage]] = []
+        self.opened: list[FakeMailbox] = []
+
+    def usage(self, account: Account) -> Deferred[MailboxUsage]:
+        if self.failure is not None:
+            return fail(self.failure)
+        usage = self.usages.get(account.login, MailboxUsage(0, 0))
+        if not self.is_slow:
+            return succeed(usage)
+        waiting: Deferred[MailboxUsage] = Deferred()
+        self.waiting.append((waiting, usage))
+        return waiting
+
+    def answer_one(self) -> None:
+        """Answer the longest waiting question."""
+        waiting, usage = self.waiting.pop(0)
+        waiting.callback(usage)
+
+    def open(self, account: Account) -> Deferred[FakeMailbox]:
+        if self.failure is not None:
+            return fail(self.failure)
+        self.opened.append(FakeMailbox())
+        return succeed(self.opened[-1])
+
+
+class ClientWire(StringTransport):
+    """The client's end of a connection.
+
+    Attributes:
+        tls_context: what TLS was started with.
+        high_water_octets: so much unread tells the server to pause.
+    """
+
+    def __init__(self, client: str) -> None:
+        kind = IPv4Address if ip_address(client).version == 4 else IPv6Address
+        super().__init__(peerAddress=kind("TCP", client, 4711), lenient=True)  # type: ignore[no-untyped-call]
+        self.tls_context: object = None
+        self.has_no_delay = False
+        self.high_water_octets = 1 << 30
+        self.is_full = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.has_no_delay = enabled
+
+    def startTLS(self, context: object) -> None:
+        self.tls_context = context
+
+    def write(self, data: bytes) -> None:
+        super().write(data)  # type: ignore[no-untyped-call]
+        if self.producer is not None and len(self.value()) > self.high_water_octets:  # type: ignore[no-untyped-call]
+            self.is_full = True
+            self.producer.pauseProducing()
+
+    def read(self) -> bytes:
+        """Take what the server said; it may say more then."""
+        data: bytes = self.value()  # type: ignore[no-untyped-call]
+        self.clear()  # type: ignore[no-untyped-call]
+        if self.is_full and self.producer is not None:
+            self.is_full = False
+            self.producer.resumeProducing()
+        return data
+
+
+@attrs.define
+class Client:
+    """One client's connection.
+
+    Attributes:
+        is_lost: the server knows that the connection is over.
+        keeps_line: the client does not close when the server does.
+    """
+
+    connection: SmtpConnection
+    wire: ClientWire
+    is_lost: bool = False
+    keeps_line: bool = False
+
+    def send(self, data: bytes) -> None:
+        """Send octets to the server."""
+        if not self.is_lost:
+            self.connection.dataReceived(data)
+        self.close_with_server()
+
+    def close_with_server(self) -> None:
+        """Close where the server has closed."""
+        if self.wire.disconnecting and not self.keeps_line:
+            self.lose()
+
+    def say(self, *lines: str) -> list[str]:
+        """Send lines in one piece, and give what the server says."""
+        self.send("".join(f"{line}\r\n" for line in lines).encode("utf-8"))
+        return self.hear()
+
+    def hear(self) -> list[str]:
+        """Give the lines that the server has said since."""
+        return self.wire.read().decode("ascii").splitlines()
+
+    def lose(self) -> None:
+        """The connection is over."""
+        if not self.is_lost:
+            self.is_lost = True
+            self.connection.connectionLost(Failure(ConnectionDone()))
+
+
+class SmtpRig:
+    """A server's SMTP side.
+
+    Args:
+        folder: for body files and logs.
+        relay: who may relay.
+        rules: what one transaction may contain; by default no sender's domain is looked up.
+        resolver: the DNS.
+        session: settings of the protocol session.
+        service: fields of `SmtpServiceRules`.
+
+    Attributes:
+        stored: entries and contents that were committed, in order.
+        free_octets: what the disk has.
+        notices: accounts that were told of their full mailbox.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        relay: RelayRules = RelayRules(address_group=GROUP),  # noqa: B008 - a frozen value
+        rules: TransactionRules = TransactionRules(sender_domain_must_exist=False),  # noqa: B008
+        resolver: FakeResolver | None = None,
+        session: dict[str, Any] | None = None,
+        service: dict[str, Any] | None = None,
+    ) -> None:
+        self.reactor = InlineReactor()
+        self.clock = ClockOf(self.reactor)
+        self.database = SynchronousDatabase()
+        self.spool = folder / "spool"
+        self.spool.mkdir()
+        self.resolver = resolver or SlowResolver()
+        self.free_octets = 1 << 40
+        self.stored: list[tuple[QueueEntry, Content]] = []
+        self.notices: list[str] = []
+        self._folder = folder
+        self._build_foundation()
+        self._build_reception(relay, rules)
+        self._build_listener(session or {}, service or {})
+        self._fill()
+
+    def _build_foundation(self) -> None:
+        reactor: Any = self.reactor
+        self.mail_log = MailLog(str(self._folder / "mail.log"), self.clock, HOSTNAME)
+        self.security_log = SecurityLog(str(self._folder / "security.log"), self.clock)
+        self.mail_log.lines.open()
+        self.security_log.lines.open()
+        self.directory = DirectoryCache(self.database, SETTINGS)
+        self.mailboxes = FakeMailboxes()
+        self.windows = RelayWindows(self.database, self.clock, self.security_log, timedelta(minutes=30))
+        self.hashing = InlinePool()
+        self.bodies = InlinePool()
+        bodies: Any = self.bodies
+        self.files = BodyFiles(reactor, bodies, lambda number: BodyWriter(self.spool, number))
+        self.queue = Queue(self.database, QueueStore(self.spool), self.clock)
+        self.queue.on_accepted = lambda entry, content: self.stored.append((entry, content))
+        hashing: Any = self.hashing
+        passwords = PasswordChecker(self.directory, self.database, hashing, reactor, self.clock)
+        realm = Realm(self.directory, self.mailboxes, self.windows)
+        self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
+
+    def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
+        logs = (self.mail_log, self.security_log)
+        self.relay = RelayCheck(relay, self.portal)
+        self.senders = SenderCheck(
+            rules, self.directory, self.relay, self.resolver, lambda: self.free_octets, logs
+        )
+        quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
+        self.recipients = RecipientCheck(rules, self.directory, self.relay, quota, logs)
+        self.trace = TraceFields(HOSTNAME, lambda: self.relay.rules)
+        self.reception = Reception(
+            self.senders,
+            self.recipients,
+            self.portal,
+            self.queue,
+            self.files,
+            self.trace,
+            logs,
+            self.clock,
+        )
+
+    def _build_listener(self, session: dict[str, Any], service: dict[str, Any]) -> None:
+        rules = SmtpServiceRules(
+            session=SmtpServerSettings(HOSTNAME, **session),
+            is_submission=False,
+            is_tls_at_once=False,
+            command_timeout=timedelta(minutes=5),
+            session_timeout=timedelta(hours=1),
+            may_send_plain_passwords=lambda client: True,
+        )
+        self.tls = object()
+        self.factory = SmtpFactory(attrs.evolve(rules, **service), self.reception, self.tls, self.clock)
+
+    def _fill(self) -> None:
+        for account in ACCOUNTS:
+            self.add(account)
+        for alias in ALIASES:
+            add_alias(self.database.connection, alias, SETTINGS.domains.local)
+        result_of(self.directory.load())
+
+    def add(self, account: Account, password: str = "secret") -> None:
+        """Make an account; `directory.load` shows it to the server."""
+        add_account(
+            self.database.connection, account, verifiers_of(password), SETTINGS.domains.local
+        )
+
+    def connect(self, client: str = STRANGER) -> Client:
+        """Connect; the greeting is there to be heard."""
+        connection = self.factory.buildProtocol(None)
+        wire = ClientWire(client)
+        connection.makeConnection(wire)
+        connected = Client(connection, wire)
+        connected.close_with_server()
+        return connected
+
+    def greeted(self, client: str = STRANGER) -> Client:
+        """Connect and say EHLO."""
+        connected = self.connect(client)
+        connected.say("EHLO client.example")
+        return connected
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, a second at a time."""
+        self.reactor.pump([1.0] * int(seconds))
+
+    # What came of it
+
+    def contents(self) -> list[bytes]:
+        """What was stored, whole, as it went into the queue."""
+        return [read_content(content) for _, content in self.stored]
+
+    def envelopes(self) -> list[str]:
+        """What was stored, as "from -> to, to"."""
+        return [describe_envelope(entry) for entry, _ in self.stored]
+
+    def rows(self) -> int:
+        """How many messages are in the store."""
+        return int(self.database.connection.execute("SELECT count(*) FROM message").fetchone()[0])
+
+    def body_files(self) -> list[Path]:
+        """All files of the spool."""
+        return [path for path in self.spool.rglob("*") if path.is_file()]
+
+    def mail_lines(self) -> list[str]:
+        """The mail log, without stamps and process ids."""
+        self.mail_log.lines.flush()
+        lines = (self._folder / "mail.log").read_text(encoding="ascii").splitlines()
+        return [line.split("kms/", 1)[1] for line in lines]
+
+    def security_lines(self) -> list[str]:
+        """The security log, without stamps."""
+        self.security_log.lines.flush()
+        lines = (self._folder / "security.log").read_text(encoding="ascii").splitlines()
+        return [line.split("] ", 1)[1] for line in lines]
+
+
+def read_content(content: Content) -> bytes:
+    """Read a content whole."""
+    match content:
+        case InlineContent(data):
+            return data
+        case FileContent(path):
+            return Path(path).read_bytes()
+
+
+def describe_envelope(entry: QueueEntry) -> str:
+    """Print an envelope as "from -> to, to"."""
+    recipients = ", ".join(str(recipient.forward_path) for recipient in entry.envelope.recipients)
+    return f"{entry.reverse_path or ''} -> {recipients}"
