@@ -93,6 +93,7 @@ class Turn:
         """Idle sessions after EHLO."""
         self.server.start("idle")
         self.warm_up()
+        time.sleep(3)
         before = memory_kib(self.server.pids())
         after: list[int] = []
         held = self.smtpload.hold(

@@ -334,7 +334,8 @@ static void replied(struct connection *c, const char *line)
         }
         break;
     case QUIT:
-        session_times[session_count++] = now() - c->opened_at;
+        if (c->in_session) /* not one that came too late for a message */
+            session_times[session_count++] = now() - c->opened_at;
         close_connection(c);
         break;
     default:

@@ -7,6 +7,7 @@ file on stderr. No thread, no socket and no database is made here: twistd forks 
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,21 @@ class Options(usage.Options):
     optParameters = [["config", "c", "etc/kms.ini", "The configuration file."]]
 
     def postOptions(self) -> None:
-        """Forget a stale pid file, which twistd would take for a running server."""
+        """Choose the reactor, and forget a stale pid file, which twistd would take for a running server."""
+        install_reactor()
         parent: dict[str, Any] = self.parent or {}
         pidfile = parent.get("pidfile")
         if pidfile:
             remove_stale_pidfile(Path(pidfile))
+
+
+def install_reactor() -> None:
+    """Install the thin reactor, unless one is there already or the system has no epoll."""
+    if "twisted.internet.reactor" in sys.modules or not hasattr(select, "epoll"):
+        return
+    from kms.service.thin_reactor import install
+
+    install()
 
 
 def remove_stale_pidfile(path: Path) -> None:

@@ -48,12 +48,17 @@ class Mailbox:
 
     local_part: str
     domain: str
+    _text: str = attrs.field(init=False, eq=False, repr=False)
 
-    def __str__(self) -> str:
+    @_text.default
+    def _print(self) -> str:
         local_part = self.local_part
         if not _DOT_STRING.fullmatch(local_part):
             local_part = '"' + _TO_ESCAPE.sub(r"\\\1", local_part) + '"'
         return f"{local_part}@{self.domain}" if self.domain else local_part
+
+    def __str__(self) -> str:
+        return self._text
 
     @property
     def is_ascii(self) -> bool:

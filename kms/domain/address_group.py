@@ -9,6 +9,7 @@ Flow: the configuration builds the groups; relay control, limits and access rule
 
 from __future__ import annotations
 
+import functools
 import graphlib
 import ipaddress
 from bisect import bisect_right
@@ -50,6 +51,7 @@ class AddressGroupError(ValueError):
         self.problem = problem
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_client_address(text: str) -> ClientAddress:
     """Read a client's address as the network told it.
 

@@ -6,6 +6,7 @@ transaction that stores its report. So a crash gives neither two reports nor non
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import attrs
@@ -13,27 +14,20 @@ import attrs
 from kms.domain.address import Mailbox
 from kms.domain.envelope import Envelope
 
-_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_QUEUE_ID = re.compile(r"[1-9A-F][0-9A-F]{0,15}")
 
 
 def format_queue_id(number: int) -> str:
-    """Print an entry's number as the queue id of logs, trace lines and replies: upper-case base 32."""
-    digits = []
-    while number:
-        number, digit = divmod(number, 32)
-        digits.append(_BASE32[digit])
-    return "".join(reversed(digits)) or "0"
+    """Print an entry's number as the queue id of logs, trace lines and replies: upper-case hexadecimal."""
+    return f"{number:X}"
 
 
 def parse_queue_id(text: str) -> int | None:
     """Read what `format_queue_id` printed; None when `text` is no queue id."""
-    number = 0
-    for character in text:
-        digit = _BASE32.find(character)
-        if digit < 0:
-            return None
-        number = number * 32 + digit
-    return number if 0 < number < 2**63 else None
+    if not _QUEUE_ID.fullmatch(text):
+        return None
+    number = int(text, 16)
+    return number if number < 2**63 else None
 
 
 @attrs.frozen
@@ -41,7 +35,8 @@ class QueueEntry:
     """One stored message with its unfinished recipients.
 
     Attributes:
-        number: the entry's key, 63 bits, made from the time of arrival; printed by `queue_id`.
+        number: the entry's key, 63 bits, made from the time of arrival.
+        queue_id: its printed form.
         envelope: reverse-path and the recipients still to be served.
         arrived_at: when responsibility was taken; retry, warning and bounce count from it.
         content_octets: size of the content in wire form.
@@ -61,10 +56,10 @@ class QueueEntry:
     warned_at: datetime | None = None
     fence: int = 0
     last_status: dict[int, str] = attrs.field(factory=dict)
+    queue_id: str = attrs.field(init=False, eq=False)
 
-    @property
-    def queue_id(self) -> str:
-        """The printed form of `number`."""
+    @queue_id.default
+    def _print_number(self) -> str:
         return format_queue_id(self.number)
 
     @property

@@ -67,7 +67,7 @@ def parse_report_text(text: str) -> ReportText:
     if len(lines) < 2 or lines[1].strip():
         raise ReportTextError("an empty line must follow the subject")
     body = "\n".join(lines[2:]).strip("\n") + "\n"
-    _check_placeholders(subject + body)
+    _check_placeholders(f"{subject}\n{body}")
     if "$recipients" not in body and "${recipients}" not in body:
         raise ReportTextError("$recipients is missing from the body: nobody would learn what happened")
     return ReportText(subject.strip(), body)

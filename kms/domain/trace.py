@@ -8,6 +8,7 @@ Flow: composed at the end of DATA, or when a content grows beyond memory, before
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime
 
@@ -92,7 +93,12 @@ def _name_client(facts: TraceFacts) -> str:
     address = facts.client_address
     if address is None:
         return "unknown" if _ADDRESS_NAME.match(name) else name
-    return f"{name} ([IPv6:{address}])" if address.version == 6 else f"{name} ([{address}])"
+    return f"{name} ([{_print_address(address)}])"
+
+
+@functools.lru_cache(maxsize=4096)
+def _print_address(address: ClientAddress) -> str:
+    return f"IPv6:{address}" if address.version == 6 else str(address)
 
 
 def _reduce(unwanted: re.Pattern[str], text: str) -> str:

@@ -58,12 +58,14 @@ class SettlementPlan:
         deferred: recipients that stay.
         due_at: the next attempt; None when nobody stays.
         warn: the sender is to be told of the delay now.
+        until: when the attempts end; None where they do not, through a smarthost.
     """
 
     failed: tuple[Undelivered, ...]
     deferred: tuple[Undelivered, ...]
     due_at: datetime | None
     warn: bool
+    until: datetime | None = None
 
 
 def plan_settlement(
@@ -104,4 +106,6 @@ def plan_settlement(
                 assert_never(outcome)
     due_at = min((time.at for time in times), default=None)
     warn = any(time.warn for time in times) and not failed
-    return SettlementPlan(tuple(failed), tuple(deferred), due_at, warn)
+    endless = all(item.through_smarthost for item in tried) and not rules.limits_apply_to_smarthost
+    until = None if endless else entry.arrived_at + rules.bounce_after
+    return SettlementPlan(tuple(failed), tuple(deferred), due_at, warn, until)

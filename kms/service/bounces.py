@@ -20,7 +20,6 @@ from kms.domain.message import split_header
 from kms.domain.queue_entry import QueueEntry
 from kms.domain.report_text import ReportKind
 from kms.policy.recipient import DomainKind, Resolved, classify_domain
-from kms.policy.retry import RetryRules
 from kms.policy.settlement import Undelivered
 from kms.service.directory import DirectoryCache
 from kms.service.mail_log import MailLog
@@ -69,10 +68,13 @@ class Bounces:
         return await self._report(ReportKind.FAILED, entry, content, _once_each(undelivered, None))
 
     async def delayed(
-        self, entry: QueueEntry, content: Content, undelivered: Sequence[Undelivered], rules: RetryRules
+        self, entry: QueueEntry, content: Content, undelivered: Sequence[Undelivered], until: datetime | None
     ) -> NewEntry | None:
-        """Make the warning that recipients are late; None where nobody is to be told."""
-        until = entry.arrived_at + rules.bounce_after
+        """Make the warning that recipients are late; None where nobody is to be told.
+
+        Args:
+            until: when the attempts end; None where they do not.
+        """
         return await self._report(ReportKind.DELAYED, entry, content, _once_each(undelivered, until))
 
     async def _report(

@@ -21,6 +21,10 @@ class Clock(Protocol):
         """The wall clock's instant, aware, in UTC."""
         ...
 
+    def epoch_seconds(self) -> int:
+        """The same in whole seconds since 1970, for log stamps."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds since some start; never jumps."""
         ...
@@ -40,6 +44,10 @@ class SystemClock:
         """See `Clock`."""
         return datetime.fromtimestamp(time.time(), UTC)
 
+    def epoch_seconds(self) -> int:
+        """See `Clock`."""
+        return int(time.time())
+
     def monotonic(self) -> float:
         """See `Clock`."""
         return time.monotonic()
@@ -58,6 +66,10 @@ class ClockOf:
     def now(self) -> datetime:
         """See `Clock`."""
         return datetime.fromtimestamp(self._reactor.seconds(), UTC)
+
+    def epoch_seconds(self) -> int:
+        """See `Clock`."""
+        return int(self._reactor.seconds())
 
     def monotonic(self) -> float:
         """See `Clock`."""

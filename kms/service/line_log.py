@@ -80,7 +80,7 @@ class LineLog:
 
     def write(self, text: str) -> None:
         """Add one line; `text` has been escaped where it came from outside."""
-        second = int(self._clock.now().timestamp())
+        second = self._clock.epoch_seconds()
         if second != self._stamped_second:
             self._stamped_second = second
             self._stamp_text = self._stamp(second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -49,6 +50,7 @@ class Ports:
                     self.listen(name, f"tcp:{listener}", factory)
                     continue
                 raise CannotOpen(f"kms: {name} cannot listen at {listener}: {why}")
+            _set_nodelay(results[0])
             self._open.append(results[0])
 
     def close(self) -> Deferred[Any]:
@@ -65,6 +67,13 @@ class Ports:
 def _endpoints(listener: str) -> list[str]:
     """All addresses: one IPv6 socket serves IPv4 as well."""
     return [f"tcp6:{listener}:interface=\\:\\:"] if listener.isdecimal() else [listener]
+
+
+def _set_nodelay(port: Any) -> None:
+    """Let replies leave at once; connections inherit it from the listening socket (Linux)."""
+    listening = getattr(port, "socket", None)
+    if listening is not None and listening.family in (socket.AF_INET, socket.AF_INET6):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _reason(failure: Failure) -> str:

@@ -7,6 +7,7 @@ Received line and in the final 250 too.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 
@@ -19,6 +20,9 @@ from kms.service.clock import Clock
 from kms.service.line_log import LineLog, escape
 
 _STATUS = {Delivered: "sent", Deferred: "deferred"}
+
+
+_address = functools.lru_cache(maxsize=4096)(str)
 
 
 def _path(mailbox: Mailbox | None) -> str:
@@ -54,18 +58,18 @@ class MailLog:
 
     def connected(self, client: ClientAddress) -> None:
         """A client connected to an SMTP port."""
-        self._write(f"{self._smtpd}connect from unknown[{client}]")
+        self._write(f"{self._smtpd}connect from unknown[{_address(client)}]")
 
     def disconnected(self, client: ClientAddress) -> None:
         """An SMTP session is over."""
-        self._write(f"{self._smtpd}disconnect from unknown[{client}]")
+        self._write(f"{self._smtpd}disconnect from unknown[{_address(client)}]")
 
     def accepted(self, entry: QueueEntry, client: ClientAddress, client_name: str, login: str | None) -> None:
         """A message was answered 250: who brought it, and what it is."""
         who = f", sasl_username={escape(login)}" if login else ""
         queue_id = entry.queue_id
         self._write(
-            f"{self._smtpd}{queue_id}: client=unknown[{client}], helo=<{escape(client_name)}>{who}, "
+            f"{self._smtpd}{queue_id}: client=unknown[{_address(client)}], helo=<{escape(client_name)}>{who}, "
             f"proto=ESMTP"
         )
         self.queued(entry)
@@ -91,7 +95,7 @@ class MailLog:
         to = f" to=<{_path(recipient)}>" if recipient is not None else ""
         about = f"<{_path(recipient if recipient is not None else sender)}>"
         self._write(
-            f"{self._smtpd}NOQUEUE: reject: {verb} from unknown[{client}]: {reply.code} {reply.status} "
+            f"{self._smtpd}NOQUEUE: reject: {verb} from unknown[{_address(client)}]: {reply.code} {reply.status} "
             f"{about}: {escape(reply.text)}; from=<{_path(sender)}>{to} proto=ESMTP helo=<{escape(client_name)}>"
         )
 
@@ -101,6 +105,7 @@ class MailLog:
         """One recipient's outcome of one attempt."""
         part = self._local if outcome.where == "local" else self._smtp
         orig = "" if original == recipient else f" orig_to=<{_path(original)}>,"
+        tls = f"tls=({escape(outcome.tls)}), " if outcome.tls else ""
         ambiguous = (
             ", ambiguous: lost after the final dot"
             if isinstance(outcome, Deferred) and outcome.is_ambiguous
@@ -108,7 +113,7 @@ class MailLog:
         )
         self._write(
             f"{part}{entry.queue_id}: to=<{_path(recipient)}>,{orig} relay={escape(outcome.where)}, "
-            f"delay={delay:.2f}, dsn={outcome.reply.status}, status={_STATUS.get(type(outcome), 'bounced')} "
+            f"delay={delay:.2f}, {tls}dsn={outcome.reply.status}, status={_STATUS.get(type(outcome), 'bounced')} "
             f"({escape(str(outcome.reply))}{ambiguous})"
         )
 
@@ -131,10 +136,10 @@ class MailLog:
     def logged_in(self, login: str, client: ClientAddress, tls: str | None) -> None:
         """A POP3 login succeeded."""
         how = f", TLS={escape(tls)}" if tls else ""
-        self._write(f"{self._pop3d}login: user=<{escape(login)}>, client=unknown[{client}]{how}")
+        self._write(f"{self._pop3d}login: user=<{escape(login)}>, client=unknown[{_address(client)}]{how}")
 
     def ended(self, login: str, client: ClientAddress, deleted: int) -> None:
         """A POP3 session that was logged in is over."""
         self._write(
-            f"{self._pop3d}logout: user=<{escape(login)}>, client=unknown[{client}], deleted={deleted}"
+            f"{self._pop3d}logout: user=<{escape(login)}>, client=unknown[{_address(client)}], deleted={deleted}"
         )

@@ -192,6 +192,7 @@ class MailServer(service.Service):
         for listener in app.smtp.values():
             listener.stop_watching()
         await self._control.stop()
+        await self._within(1.0, app.remote.pool.close())
         app.remote.pool.abort()
         await self._within(1.0, app.runner.idle())
         await self._close_store()

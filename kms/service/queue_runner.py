@@ -288,7 +288,7 @@ class QueueRunner:
         if plan.failed:
             report = await self._bounces.failed(entry, attempt.content, plan.failed)
         elif plan.warn:
-            report = await self._bounces.delayed(entry, attempt.content, plan.deferred, self.rules)
+            report = await self._bounces.delayed(entry, attempt.content, plan.deferred, plan.until)
             warned_at = now
         delivered = (
             number for number, (_, outcome) in attempt.outcomes.items() if isinstance(outcome, Delivered)

@@ -14,7 +14,8 @@ from kms.service.app import App
 from kms.store import relay_windows
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.bodies import sweep
-from kms.store.queue_store import greatest_number, release_leases
+from kms.store.queue_leases import release_leases, set_aside_unreachable
+from kms.store.queue_store import greatest_number
 from kms.store.schema import open_database
 
 
@@ -34,9 +35,15 @@ def load_store(app: App, log: Logger) -> None:
         app.windows.take(relay_windows.load_live(connection, now))
         app.queue.start(greatest_number(connection))
         freed = release_leases(connection)
+        damaged = set_aside_unreachable(connection)
         swept = sweep(connection, settings.spool_dir, now)
         connection.commit()
     if freed:
         log.info("{count} messages were under way when the server ended; they are tried again", count=freed)
+    for bad in damaged:
+        app.mail_log.set_aside(format_queue_id(bad.number), bad.reason)
+        log.error(
+            "{queue_id} was set aside: {reason}", queue_id=format_queue_id(bad.number), reason=bad.reason
+        )
     for number in swept.missing:
         log.error("{queue_id}: its body file is missing", queue_id=format_queue_id(number))

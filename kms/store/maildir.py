@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import re
@@ -33,6 +34,7 @@ _NOT_IN_NAME = str.maketrans(dict.fromkeys("/:,\0", "_"))
 _EXTENSIONS = re.compile(r"(?:,[A-Z]=[^,]*)+\Z")
 
 
+@functools.lru_cache(maxsize=4096)
 def mailbox_folder(root: Path, domain: str, user: str) -> str:
     """Name the Maildir of an account.
 

@@ -7,10 +7,7 @@ from kms.domain.address import Mailbox
 from kms.domain.envelope import Envelope
 from kms.domain.reply import Reply
 from kms.protocol.outgoing_message import OutgoingMessage
-from tests.support.client_sessions import (
-    CONTENT,
-    recipient,
-)
+from tests.support.client_sessions import CONTENT, recipient
 
 
 class TestAddressesThatCannotBeSent:

@@ -3,16 +3,9 @@ from __future__ import annotations
 from kms.domain.outcome import Deferred
 from kms.domain.reply import Reply
 from kms.domain.status import EnhancedStatus
-from kms.protocol.client_events import (
-    SessionEnded,
-)
+from kms.protocol.client_events import SessionEnded
 from kms.protocol.smtp_client import SmtpClientSession
-from tests.support.client_sessions import (
-    WHERE,
-    prepare,
-    send,
-    settings,
-)
+from tests.support.client_sessions import WHERE, prepare, send, settings
 from tests.support.wire import ScriptedServer
 
 

@@ -25,15 +25,7 @@ from kms.protocol.client_events import (
 from kms.protocol.outgoing_message import OutgoingMessage
 from kms.protocol.smtp_client import SmtpClientSession
 from kms.protocol.smtp_server import SmtpServerSettings
-from tests.support.client_sessions import (
-    ended,
-    prepare,
-    ready,
-    recipient,
-    refusal,
-    send,
-    settings,
-)
+from tests.support.client_sessions import ended, prepare, ready, recipient, refusal, send, settings
 from tests.support.wire import SILENCE, ReceivedMail, ScriptedServer, SessionServer, join
 
 

@@ -12,11 +12,7 @@ from kms.domain.outcome import Deferred, Delivered, Failed, Outcome
 from kms.service.connection_pool import PoolRules
 from kms.store.bodies import BodyDamaged
 from tests.support.memory_network import Link
-from tests.support.remote_deliveries import (
-    BOTH,
-    RemoteDeliveryCase,
-    untyped,
-)
+from tests.support.remote_deliveries import BOTH, RemoteDeliveryCase, untyped
 from tests.support.results import result_of
 from tests.support.wire import SILENCE
 

@@ -10,13 +10,7 @@ from kms.domain.outcome import Deferred, Delivered
 from kms.service.clock import ClockOf
 from kms.service.connection_pool import PoolRules
 from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings
-from tests.support.remote_deliveries import (
-    BOTH,
-    HOP,
-    A,
-    B,
-    RemoteDeliveryCase,
-)
+from tests.support.remote_deliveries import BOTH, HOP, A, B, RemoteDeliveryCase
 from tests.support.results import result_of
 from tests.support.wire import CLOSE, SILENCE
 

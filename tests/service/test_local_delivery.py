@@ -103,7 +103,8 @@ class TestAMessage:
         assert rig.outcomes == [(ALICE, Delivered(reply.DELIVERED_TO_MAILBOX, "local"))]
         (data,) = rig.messages(ALICE)
         assert data == (
-            b"Return-Path: <far@far.test>\nDelivered-To: alice@example.test\n" + MESSAGE.replace(b"\r\n", b"\n")
+            b"Return-Path: <far@far.test>\nDelivered-To: alice@example.test\n"
+            + MESSAGE.replace(b"\r\n", b"\n")
         )
 
     def test_with_a_null_reverse_path_says_so(self, rig: Rig) -> None:

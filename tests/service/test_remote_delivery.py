@@ -18,16 +18,7 @@ from kms.domain.outcome import Deferred, Delivered, Failed
 from kms.domain.reply import Reply
 from kms.domain.status import EnhancedStatus
 from kms.service.remote_delivery import tcp_connector
-from tests.support.remote_deliveries import (
-    BOTH,
-    CONTENT,
-    HOP,
-    TLS,
-    A,
-    B,
-    RemoteDeliveryCase,
-    recipients,
-)
+from tests.support.remote_deliveries import BOTH, CONTENT, HOP, TLS, A, B, RemoteDeliveryCase, recipients
 from tests.support.results import result_of
 from tests.support.wire import CLOSE, ScriptedServer
 

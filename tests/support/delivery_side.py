@@ -132,8 +132,8 @@ class DeliverySide:
 
     def crash(self) -> None:
         """End without a word to anybody."""
-        self.reactor.calls.clear()
         self.log.lines.close()
+        self.reactor.calls.clear()
         self.database.connection.close()
 
     def advance(self, time: timedelta = timedelta(0)) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,12 @@ class RemoteDeliveryCase(SynchronousTestCase):
         self.resolver = TableResolver()
         self.tls = RecordingTls()
         self.run_in_thread: Callable[..., TwistedDeferred[Any]] = maybeDeferred
+        self.folders: list[tempfile.TemporaryDirectory[str]] = []
         self.delivery = self.make()
 
     def tearDown(self) -> None:
+        for folder in self.folders:
+            folder.cleanup()
         self.delivery.pool.abort()
         for link in self.network.links:
             if not link.is_lost:
@@ -94,7 +98,10 @@ class RemoteDeliveryCase(SynchronousTestCase):
         )
 
     def temporary_path(self) -> Path:
-        return Path(untyped(self).mktemp())
+        """A path in a folder that goes with the test; trial's own mktemp would litter the checkout."""
+        folder = tempfile.TemporaryDirectory()
+        self.folders.append(folder)
+        return Path(folder.name) / "body"
 
     def begin(
         self, hops: Sequence[NextHop] = (HOP,), count: int = 1, content: Content = CONTENT

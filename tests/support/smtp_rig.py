@@ -63,6 +63,7 @@ STRANGER = "203.0.113.9"
 MEMBER = "192.0.2.7"
 GROUP = build_groups({"office": ["192.0.2.0/24"]})["office"]
 START = 1_800_000_000.0
+_READ_OCTETS = 64 * 1024
 
 DOMAINS = DomainsSettings(local=("example.org", "second.example"), relay=("relay.example",))
 SETTINGS = attrs.evolve(Settings(), domains=DOMAINS, domain_aliases={"example.net": "example.org"})
@@ -269,10 +270,11 @@ class Client:
     keeps_line: bool = False
 
     def send(self, data: bytes) -> None:
-        """Send octets to the server."""
-        if not self.is_lost:
-            self.connection.dataReceived(data)
-        self.close_with_server()
+        """Send octets to the server, who reads at most 64 KiB at a time."""
+        for start in range(0, len(data), _READ_OCTETS):
+            if not self.is_lost:
+                self.connection.dataReceived(data[start : start + _READ_OCTETS])
+            self.close_with_server()
 
     def close_with_server(self) -> None:
         """Close where the server has closed."""

@@ -58,7 +58,9 @@ class SynchronousDatabase(Database):
         """See `Database`."""
         return self._do(lambda: operation(self.connection))
 
-    def run_batched(self, operation: Callable[[Connection, list[_T]], Sequence[_R]], item: _T) -> Deferred[_R]:
+    def run_batched(
+        self, operation: Callable[[Connection, list[_T]], Sequence[_R]], item: _T
+    ) -> Deferred[_R]:
         """See `Database`; a batch has one item."""
         return self._do(lambda: operation(self.connection, [item])[0])
 

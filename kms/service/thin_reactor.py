@@ -1,0 +1,39 @@
+"""Twisted's epoll reactor without the log context that it makes anew for each event.
+
+The stock loop wraps every read and write in a copied log context and a call through the context tracker, only to know
+whose log prefix to print. kms logs by namespaces of its own. What else happens to an event, errors above all, is the
+stock reactor's `_doReadOrWrite`. See docs/decisions/0006.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.main import installReactor
+
+
+class ThinEPollReactor(EPollReactor):
+    """An epoll reactor for a process that does not use Twisted's log prefixes."""
+
+    _poller: Any
+    _selectables: dict[int, Any]
+
+    def doPoll(self, timeout: float | None) -> None:
+        """Wait for events at most `timeout` seconds (None = for ever), and carry them out."""
+        try:
+            events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables) or 1)
+        except InterruptedError:
+            return
+        selectables, carry_out = self._selectables, self._doReadOrWrite
+        for descriptor, event in events:
+            selectable = selectables.get(descriptor)
+            if selectable is not None:
+                carry_out(selectable, descriptor, event)  # type: ignore[no-untyped-call]
+
+    doIteration = doPoll
+
+
+def install() -> None:
+    """Make it the reactor of this process; nothing may have asked for one before."""
+    installReactor(ThinEPollReactor())  # type: ignore[no-untyped-call]
