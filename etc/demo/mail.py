@@ -24,7 +24,8 @@ def send(recipient: str) -> int:
         message = f"From: {ACCOUNT}\r\nTo: {recipient}\r\nSubject: hello\r\n\r\nHello from kms.\r\n"
         steps = (f"MAIL FROM:<{ACCOUNT}>", f"RCPT TO:<{recipient}>", "DATA", message + ".")
         for step in steps:
-            code, text = session.docmd(step)
+            session.send(step + "\r\n")
+            code, text = session.getreply()
             print(f"C: {step.partition(chr(13))[0]}\nS: {code} {text.decode()}")
             if code >= 400:
                 return 1

@@ -11,15 +11,21 @@ null reverse-path, in the transaction that removes the recipients it is about.
 
 from __future__ import annotations
 
-import binascii
 import re
 import textwrap
 from datetime import datetime
-from email.header import Header
 
 import attrs
 
 from kms.domain.address import Mailbox
+from kms.domain.mail_text import (
+    MAX_LINE_OCTETS,
+    MailHead,
+    clean_line,
+    compose_head,
+    compose_part,
+    compose_text,
+)
 from kms.domain.reply import Reply
 from kms.domain.report_text import ReportKind, ReportText, advise
 from kms.domain.status import EnhancedStatus
@@ -29,11 +35,7 @@ MAX_HEADER_OCTETS = 40 * 1024
 """So much of the original's header goes into a report; it keeps the report small enough for the database."""
 
 _MAX_REPLY_OCTETS = 500
-_MAX_LINE_OCTETS = 998
 _WITHOUT_SERVER = ("", "none", "local")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_NOT_PLAIN = re.compile(rb"[^\t\x20-\x7e]")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
 
 
@@ -90,7 +92,11 @@ def compose(report: DeliveryReport) -> bytes:
     that a machine wrote it, so that no other machine answers.
     """
     text = report.text.fill(_make_values(report))
-    parts = [_compose_text(text.body), _compose_status(report), _compose_original(report.original_header)]
+    parts = [
+        compose_text(text.body, "Content-Description: Notification"),
+        _compose_status(report),
+        _compose_original(report.original_header),
+    ]
     boundary = _choose_boundary(report, parts)
     delimiter = f"--{boundary}\r\n".encode()
     opening = b"This is a report in MIME format (RFC 6522).\r\n\r\n"
@@ -99,17 +105,16 @@ def compose(report: DeliveryReport) -> bytes:
 
 
 def _compose_header(report: DeliveryReport, subject: str, boundary: str) -> bytes:
-    fields = (
-        f"From: Mail Delivery System <MAILER-DAEMON@{report.hostname}>",
-        f"To: {_format_reader(report.recipient)}",
-        f"Subject: {_encode_words(subject)}",
-        f"Date: {format_date(report.at)}",
-        f"Message-ID: <{_make_token(report)}@{report.hostname}>",
-        "Auto-Submitted: auto-replied",
-        "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"',
+    head = MailHead(
+        hostname=report.hostname,
+        readers=(report.recipient,),
+        subject=subject,
+        at=report.at,
+        token=_make_token(report),
+        auto_submitted="auto-replied",
     )
-    return "".join(f"{field}\r\n" for field in fields).encode("ascii", "replace")
+    kind = f'multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"'
+    return compose_head(head, f"Content-Type: {kind}")
 
 
 def _make_values(report: DeliveryReport) -> dict[str, str]:
@@ -126,10 +131,10 @@ def _make_values(report: DeliveryReport) -> dict[str, str]:
 
 def _describe(kind: ReportKind, item: RecipientReport) -> str:
     words = _words_of(item)
-    reason = _clean(
+    reason = clean_line(
         words if item.where in _WITHOUT_SERVER else f"{item.where} said: {words}", _MAX_REPLY_OCTETS
     )
-    lines = [f"<{_clean(str(item.original), _MAX_LINE_OCTETS)}>"]
+    lines = [f"<{clean_line(str(item.original), MAX_LINE_OCTETS)}>"]
     for paragraph in (advise(kind, _classify(kind, item.reply)), f"({reason})"):
         lines += textwrap.wrap(
             paragraph, 76, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
@@ -141,35 +146,15 @@ def _words_of(item: RecipientReport) -> str:
     return item.last_status or str(item.reply)
 
 
-def _compose_text(body: str) -> bytes:
-    clean = _CONTROL_IN_TEXT.sub("?", body.replace("\r\n", "\n"))
-    return _compose_part(
-        ["Content-Description: Notification"],
-        "text/plain; charset=utf-8",
-        [line.encode() for line in clean.rstrip("\n").split("\n")],
-    )
-
-
 def _compose_original(header: bytes) -> bytes:
     if len(header) > MAX_HEADER_OCTETS:
         end = header.rfind(b"\r\n", 0, MAX_HEADER_OCTETS)
         header = header[: end if end > 0 else MAX_HEADER_OCTETS]
-    return _compose_part(
+    return compose_part(
         ["Content-Description: Undelivered message header"],
         "text/rfc822-headers",
         header.removesuffix(b"\r\n").split(b"\r\n"),
     )
-
-
-def _compose_part(fields: list[str], content_type: str, lines: list[bytes]) -> bytes:
-    is_plain = not any(len(line) > _MAX_LINE_OCTETS or _NOT_PLAIN.search(line) for line in lines)
-    if is_plain:
-        encoding = "7bit"
-    else:
-        encoding = "quoted-printable"
-        lines = [binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in lines]
-    head = [*fields, f"Content-Type: {content_type}", f"Content-Transfer-Encoding: {encoding}", ""]
-    return b"".join(line + b"\r\n" for line in [field.encode() for field in head] + lines)
 
 
 def _compose_status(report: DeliveryReport) -> bytes:
@@ -188,7 +173,7 @@ def _compose_status(report: DeliveryReport) -> bytes:
 def _compose_recipient(kind: ReportKind, item: RecipientReport) -> list[str]:
     """Make the fields about one recipient (RFC 3464 2.3)."""
     has_server = item.where not in _WITHOUT_SERVER
-    words = _clean(_words_of(item), _MAX_REPLY_OCTETS)
+    words = clean_line(_words_of(item), _MAX_REPLY_OCTETS)
     fields = [
         f"Final-Recipient: {_format_typed(item.original)}",
         f"Action: {kind.value}",
@@ -216,31 +201,13 @@ def _fold(field: str) -> str:
 
 def _format_typed(mailbox: Mailbox) -> str:
     """Print an address with its type; one beyond ASCII in the ASCII form of RFC 6533 3."""
-    text = _clean(str(mailbox), _MAX_LINE_OCTETS)
+    text = clean_line(str(mailbox), MAX_LINE_OCTETS)
     if text.isascii():
         return f"rfc822; {text}"
     return "utf-8; " + "".join(
         character if "!" <= character <= "~" and character not in "\\+=" else f"\\x{{{ord(character):X}}}"
         for character in text
     )
-
-
-def _format_reader(mailbox: Mailbox) -> str:
-    text = _clean(str(mailbox), _MAX_LINE_OCTETS)
-    return text if text.isascii() else f"{_encode_words(text)} :;"
-
-
-def _encode_words(text: str) -> str:
-    clean = _clean(text, 300)
-    if clean.isascii() and len(clean) <= 200:
-        return clean
-    return Header(clean, "utf-8").encode(linesep="\r\n")
-
-
-def _clean(text: str, limit: int) -> str:
-    """Make one harmless line of it."""
-    clean = _CONTROL.sub(" ", text.encode("utf-8", "replace").decode()).strip()
-    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
 def _choose_boundary(report: DeliveryReport, parts: list[bytes]) -> str:

@@ -42,6 +42,7 @@ from kms.store.schema import StoreError
 
 EX_UNAVAILABLE = 69
 _SWEEP_SECONDS = 600.0
+_QUIT_SECONDS = 0.5
 
 
 class MailServer(service.Service):
@@ -193,6 +194,7 @@ class MailServer(service.Service):
             listener.stop_watching()
         await self._control.stop()
         await self._within(1.0, app.remote.pool.close())
+        await self._within(_QUIT_SECONDS, app.remote.pool.close())
         app.remote.pool.abort()
         await self._within(1.0, app.runner.idle())
         await self._close_store()

@@ -184,7 +184,7 @@ def test_a_busy_port_is_a_clear_error(server: Kms, form: Sequence[str]) -> None:
     if form != FORMS["twistd kms"]:
         assert result.returncode == 69, (result.stdout + result.stderr).decode()
     assert str(server.submission) in result.stderr.decode(), (result.stdout + result.stderr).decode()
-    assert not is_listening("127.0.0.1", server.smtp)
+    wait_until(lambda: not is_listening("127.0.0.1", server.smtp), seconds=5, what="nothing is left running")
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "another's"])

@@ -14,7 +14,6 @@ from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred, Failed
 from kms.domain.reply import DELIVERY_EXPIRED, Reply
 from kms.domain.status import EnhancedStatus
-from kms.policy.retry import RetryRules
 from kms.policy.settlement import Undelivered
 from kms.store.queue_store import NewEntry
 from tests.support.delivery_side import ALICE, BOB, DOMAIN, FAR, HOST, MESSAGE, START, DeliverySide, accounts
@@ -130,13 +129,18 @@ class TestAReport:
 
 class TestAWarning:
     def test_says_until_when_it_is_tried(self, side: DeliverySide) -> None:
-        rules = RetryRules(bounce_after=timedelta(days=2))
+        until = START + timedelta(days=2)
         late = Undelivered(Recipient(1, FAR, FAR), BUSY.reply, BUSY.reply, BUSY.where)
-        report = result_of(side.bounces.delayed(side.entry(FAR), InlineContent(MESSAGE), (late,), rules))
+        report = result_of(side.bounces.delayed(side.entry(FAR), InlineContent(MESSAGE), (late,), until))
         text = text_of(report)
         assert "Action: delayed" in text
-        assert f"Will-Retry-Until: {START + timedelta(days=2):%a, %d %b %Y}" in text
+        assert f"Will-Retry-Until: {until:%a, %d %b %Y}" in text
         assert "sender delay notification" in side.log_text()
+
+    def test_promises_no_end_where_there_is_none(self, side: DeliverySide) -> None:
+        late = Undelivered(Recipient(1, FAR, FAR), BUSY.reply, BUSY.reply, BUSY.where)
+        report = result_of(side.bounces.delayed(side.entry(FAR), InlineContent(MESSAGE), (late,), None))
+        assert "Will-Retry-Until" not in text_of(report)
 
 
 class TestNobodyIsTold:

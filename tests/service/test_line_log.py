@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from kms.service import line_log
 from kms.service.clock import ClockOf
 from kms.service.line_log import LineLog, escape
 from tests.support.log_events import logged
@@ -152,7 +151,7 @@ def test_a_log_can_go_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
         def connect(self, address: object) -> None:
             assert address == "/run/systemd/journal/stdout"
 
-    monkeypatch.setattr(line_log.socket, "socket", lambda *kind: Journal(fileno=ours.detach()))
+    monkeypatch.setattr("kms.service.line_log.socket.socket", lambda *kind: Journal(fileno=ours.detach()))
     logs = Logs("journal")
     logs.log.open()
     logs.log.write("heard")

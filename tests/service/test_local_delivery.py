@@ -15,7 +15,7 @@ from kms.domain.address import Mailbox
 from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.outcome import Deferred, Delivered, Failed, Outcome
-from kms.domain.queue_entry import QueueEntry
+from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.service.clock import ClockOf
 from kms.service.directory import DirectoryCache
 from kms.service.local_delivery import LocalDelivery, LocalRecipient
@@ -135,7 +135,7 @@ class TestAMessage:
     def test_has_a_file_name_of_queue_id_and_recipient(self, rig: Rig) -> None:
         rig.deliver(ALICE, number=33)
         rig.run()
-        assert rig.mailboxes.names == [f"{int(START.timestamp())}.11R1.mail.example.test"]
+        assert rig.mailboxes.names == [f"{int(START.timestamp())}.{format_queue_id(33)}R1.mail.example.test"]
 
 
 class TestRefusals:

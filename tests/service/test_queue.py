@@ -103,6 +103,16 @@ class TestAcceptance:
             result_of(queue.accept(make_entry(1), CONTENT))
         assert queue.has_room
 
+    def test_that_fails_where_there_was_no_room_gives_none_back(
+        self, queue: Queue, database: SynchronousDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("kms.service.queue._MOST_HELD", 1)
+        result_of(queue.accept(make_entry(1), CONTENT))
+        database.failures.append(StoreError("disk full"))
+        with pytest.raises(StoreError):
+            result_of(queue.accept(make_entry(2), CONTENT))
+        assert not queue.has_room
+
 
 class TestRoomInMemory:
     def test_ends_at_so_many_messages_and_the_next_one_waits_in_the_store(

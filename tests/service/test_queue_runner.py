@@ -4,7 +4,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from twisted.internet.defer import Deferred as Waiting
 from twisted.internet.defer import fail
 from twisted.logger import capturedLogs
 
@@ -757,16 +756,3 @@ class TestStopping:
 class _Breaks:
     def __bool__(self) -> bool:
         raise RuntimeError("a fault of ours")
-
-
-def test_the_held_database_answers_in_order(start: Start) -> None:
-    side = start()
-    side.database.is_held = True
-    answers: list[int] = []
-    waiting: list[Waiting[None]] = [
-        side.database.run(lambda _, n=n: answers.append(n))
-        for n in range(3)  # type: ignore[misc]
-    ]
-    side.database.release()
-    assert answers == [0, 1, 2]
-    assert all(deferred.called for deferred in waiting)

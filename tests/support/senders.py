@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 import attrs
 from twisted.internet.defer import Deferred
 
-from kms.domain import reply as replies
 from kms.domain.content import Content
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Deferred as DeferredOutcome
 from kms.domain.outcome import Delivered, Failed, Outcome
 from kms.domain.reply import Reply
-from kms.domain.status import EnhancedStatus
+from kms.domain.status import OK, EnhancedStatus
 
-TAKEN = Delivered(Reply(250, replies.status.OK, "taken"), "mx.test")
+TAKEN = Delivered(Reply(250, OK, "taken"), "mx.test")
 BUSY = DeferredOutcome(Reply(451, EnhancedStatus(4, 7, 1), "greylisted"), "mx.test")
 REFUSED = Failed(Reply(550, EnhancedStatus(5, 1, 1), "nobody here"), "mx.test")
 

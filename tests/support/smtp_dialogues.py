@@ -95,30 +95,36 @@ class RigPeer:
                 self._hides = True
 
     def _prepare(self, what: str, *more: str) -> None:
-        rig = self.rig
-        match what, *more:
-            case "window", address:
-                result_of(rig.windows.open(ip_address(address), "anna@example.org"))
-            case "MX", domain:
-                rig.resolver.mx[domain] = [(10, "mx." + domain)]
-            case "NULL-MX", domain:
-                rig.resolver.mx[domain] = [(0, "")]
-            case "A", domain:
-                rig.resolver.addresses[domain] = ["192.0.2.200"]
-            case "NODATA", domain:
-                rig.resolver.mx[domain] = []
-            case "SERVFAIL", domain:
-                rig.resolver.failing.add(domain)
-            case "free", octets:
-                rig.free_octets = int(octets)
-            case "full", name:
-                rig.mailboxes.usages[f"{name}@example.org"] = MailboxUsage(1000, 1)
-            case "store", "fails":
+        rig, value = self.rig, more[-1]
+        match what:
+            case "window":
+                result_of(rig.windows.open(ip_address(value), "anna@example.org"))
+            case "free":
+                rig.free_octets = int(value)
+            case "full":
+                rig.mailboxes.usages[f"{value}@example.org"] = MailboxUsage(1000, 1)
+            case "store":
                 rig.database.failures.append(StoreError("the disk is full"))
-            case "disk", "fails":
+            case "disk":
                 rig.bodies.failures.append(OSError(28, "No space left on device"))
-            case unknown:
-                raise ValueError(f"GIVEN what? {unknown}")
+            case _:
+                self._add_record(what, value)
+
+    def _add_record(self, kind: str, domain: str) -> None:
+        resolver = self.rig.resolver
+        match kind:
+            case "MX":
+                resolver.mx[domain] = [(10, "mx." + domain)]
+            case "NULL-MX":
+                resolver.mx[domain] = [(0, "")]
+            case "A":
+                resolver.addresses[domain] = ["192.0.2.200"]
+            case "NODATA":
+                resolver.mx[domain] = []
+            case "SERVFAIL":
+                resolver.failing.add(domain)
+            case _:
+                raise ValueError(f"GIVEN what? {kind}")
 
     # As dialogue.Peer
 

@@ -399,15 +399,13 @@ class SmtpRig:
 
     def add(self, account: Account, password: str = "secret") -> None:
         """Make an account; `directory.load` shows it to the server."""
-        add_account(
-            self.database.connection, account, verifiers_of(password), SETTINGS.domains.local
-        )
+        add_account(self.database.connection, account, verifiers_of(password), SETTINGS.domains.local)
 
     def connect(self, client: str = STRANGER) -> Client:
         """Connect; the greeting is there to be heard."""
         connection = self.factory.buildProtocol(None)
         wire = ClientWire(client)
-        connection.makeConnection(wire)
+        connection.makeConnection(wire)  # type: ignore[no-untyped-call]
         connected = Client(connection, wire)
         connected.close_with_server()
         return connected
