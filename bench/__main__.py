@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,7 @@ def families_of(server: Server) -> tuple[str, ...]:
 
 def main(words: list[str]) -> int:
     options = arguments(words)
-    missing = [package for package in missing_packages() if package == "postfix"]
-    if missing:
+    if "postfix" in missing_packages() or shutil.which("cc") is None:
         say("the benchmark needs: apt-get install postfix gcc")
         return 69
     if options.smoke:

@@ -69,7 +69,7 @@ def _image(base: Path) -> Iterator[Ground]:
         mount.chmod(0o755)
         yield Ground(mount, "ext4 with a journal in a loop image of 8 GiB")
     finally:
-        _run("umount", mount)
+        _run("umount", "--lazy", mount)
         _run("losetup", "-d", device)
 
 

@@ -512,7 +512,7 @@ int main(int argc, char **argv)
     long wanted = accepted * option.recipients, filed = 0;
     if (option.watched_count) {
         while ((filed = files_in_watched() - before) < wanted && now() < option.deadline)
-            usleep(2000);
+            usleep(10000);
         drained = now() - start;
     }
     struct rusage used;

@@ -124,6 +124,11 @@ def normalise_domain(text: str) -> str:
     return domain
 
 
+def format_literal(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Print an IP address as the domain of a mailbox (RFC 5321 4.1.3), in the form of `normalise_domain`."""
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
 def _strip_brackets(text: str) -> str:
     if len(text) < 2 or text[0] != "<" or text[-1] != ">":
         raise AddressSyntaxError("the path is not in angle brackets")
@@ -202,4 +207,4 @@ def _normalise_literal(text: str) -> str:
             address = address.ipv4_mapped or address
     except ValueError:
         raise AddressSyntaxError("the address literal is neither IPv4 nor IPv6") from None
-    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+    return format_literal(address)

@@ -2,7 +2,8 @@
 
 A template is a subject and a body with `$name` placeholders (`string.Template`). Those of `reports/` are read
 by store/report_texts.py; the built-in ones stand in for a broken file, so that no report is ever lost. Also
-here: the plain sentence that says what to do, by status code.
+here: the plain sentence that says what to do, by status code. dsn.py fills the reports about a message,
+notice.py the notices about a mailbox.
 """
 
 from __future__ import annotations
@@ -21,11 +22,27 @@ class ReportKind(enum.Enum):
 
     FAILED = "failed"
     DELAYED = "delayed"
+    QUOTA = "quota"
 
 
-PLACEHOLDERS = frozenset({"hostname", "queue_id", "arrived", "recipients", "until", "postmaster"})
-"""What a template may use: this server's name, the queue id of the message, when it arrived, the block of
-recipients with the reason and what to do about it, until when it will be tried, and whom to ask."""
+_ABOUT_A_MESSAGE = frozenset({"hostname", "queue_id", "arrived", "recipients", "until", "postmaster"})
+_ABOUT_A_MAILBOX = frozenset(
+    {"hostname", "account", "usage", "quota", "messages", "quota_messages", "postmaster"}
+)
+PLACEHOLDERS = {
+    ReportKind.FAILED: _ABOUT_A_MESSAGE,
+    ReportKind.DELAYED: _ABOUT_A_MESSAGE,
+    ReportKind.QUOTA: _ABOUT_A_MAILBOX,
+}
+"""What a template of each kind may use. All: this server's name, and whom to ask. About a message: its queue
+id, when it arrived, the block of recipients with the reason and what to do about it, until when it will be
+tried. About a mailbox: whose it is, its size and its messages, and how many of both it may have."""
+
+_REQUIRED = {
+    ReportKind.FAILED: ("recipients", "nobody would learn what happened"),
+    ReportKind.DELAYED: ("recipients", "nobody would learn what happened"),
+    ReportKind.QUOTA: ("account", "nobody would learn whose mailbox is full"),
+}
 
 
 class ReportTextError(ValueError):
@@ -52,11 +69,12 @@ class ReportText:
         )
 
 
-def parse_report_text(text: str) -> ReportText:
+def parse_report_text(text: str, kind: ReportKind) -> ReportText:
     """Read a template: comment lines with `#`, a line `Subject: …`, an empty line, the body.
 
     Raises:
-        ReportTextError: no subject, no body, an unknown placeholder, a stray `$`.
+        ReportTextError: no subject, no body, a placeholder that is missing or that this kind has not, a stray
+            `$`.
     """
     lines = text.splitlines()
     while lines and (lines[0].startswith("#") or not lines[0].strip()):
@@ -67,20 +85,21 @@ def parse_report_text(text: str) -> ReportText:
     if len(lines) < 2 or lines[1].strip():
         raise ReportTextError("an empty line must follow the subject")
     body = "\n".join(lines[2:]).strip("\n") + "\n"
-    _check_placeholders(f"{subject}\n{body}")
-    if "$recipients" not in body and "${recipients}" not in body:
-        raise ReportTextError("$recipients is missing from the body: nobody would learn what happened")
+    _check_placeholders(f"{subject}\n{body}", PLACEHOLDERS[kind])
+    required, why = _REQUIRED[kind]
+    if required not in string.Template(body).get_identifiers():
+        raise ReportTextError(f"${required} is missing from the body: {why}")
     return ReportText(subject.strip(), body)
 
 
-def _check_placeholders(text: str) -> None:
+def _check_placeholders(text: str, known: frozenset[str]) -> None:
     template = string.Template(text)
     if not template.is_valid():
         raise ReportTextError("a $ that begins no placeholder; write $$ for the character itself")
-    unknown = sorted(set(template.get_identifiers()) - PLACEHOLDERS)
+    unknown = sorted(set(template.get_identifiers()) - known)
     if unknown:
-        known = ", ".join(f"${name}" for name in sorted(PLACEHOLDERS))
-        raise ReportTextError(f"unknown placeholder ${unknown[0]}; there are {known}")
+        names = ", ".join(f"${name}" for name in sorted(known))
+        raise ReportTextError(f"unknown placeholder ${unknown[0]}; there are {names}")
 
 
 BUILT_IN = {
@@ -112,6 +131,23 @@ $recipients
 It is kept here and will be tried again until $until. If it cannot be delivered,
 you will get another report. If you need help, forward this report to
 $postmaster and name the queue id $queue_id.
+""",
+    ),
+    ReportKind.QUOTA: ReportText(
+        "The mailbox $account is full",
+        """\
+This is the mail server at $hostname.
+
+The mailbox of $account is full:
+
+    size:     $usage, allowed: $quota
+    messages: $messages, allowed: $quota_messages
+
+NEW MAIL FOR IT IS NOT TAKEN until there is room again. Other servers keep such
+mail for some days and try again, so nothing is lost yet.
+
+Fetch the mail and delete from the server what is not needed any more. If the
+mailbox is to hold more, ask $postmaster.
 """,
     ),
 }

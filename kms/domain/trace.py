@@ -26,7 +26,7 @@ _NOT_IN_COMMENT = re.compile(r"[^ !-'*-\[\]-~]")
 _ADDRESS_NAME = re.compile(r".*[\[\]:]|[0-9.]+\Z")
 
 
-@attrs.frozen
+@attrs.define
 class TraceFacts:
     """What a trace field tells of one message.
 

@@ -30,6 +30,7 @@ from kms.service.incoming import BodyFiles
 from kms.service.local_delivery import LocalDelivery
 from kms.service.mail_log import MailLog
 from kms.service.mailboxes import Mailboxes
+from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
 from kms.service.pop3_listener import Pop3Factory
@@ -89,6 +90,7 @@ class App:
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
+        self.texts = ReportTexts(settings.server.reports_dir)
         self.space = FreeSpace(settings.server.data_dir, clock)
         nameservers = tuple(map(str, settings.dns.nameservers))
         self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
@@ -120,7 +122,7 @@ class App:
         self.bounces = Bounces(
             self.hostname,
             settings.queue.language,
-            ReportTexts(settings.server.reports_dir),
+            self.texts,
             self.directory,
             self.queue.next_number,
             lambda content, octets: self.files.run(read_head, content, octets),
@@ -143,7 +145,16 @@ class App:
         rules = settings.transaction_rules
         self.relay = RelayCheck(settings.relay_rules, self.portal)
         self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, self.space.octets, logs)
-        quota = Quota(self.mailboxes, lambda account: None)
+        self.notices = Notices(
+            self.hostname,
+            settings.queue.language,
+            self.texts,
+            self.directory,
+            self.mailboxes,
+            self.queue,
+            self.mail_log,
+        )
+        quota = Quota(self.mailboxes, self.notices.tell_full)
         self.recipients = RecipientCheck(rules, self.directory, self.relay, quota, logs)
         self.trace = TraceFields(
             self.hostname,
@@ -224,7 +235,7 @@ class App:
         self.runner.rules = settings.retry_rules
         self.outbound.rules = outbound_rules(settings)
         self.routes.rules = routing_rules(settings, self.hostname)
-        self.bounces.language = settings.queue.language
+        self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
         for name, factory in self.smtp.items():

@@ -62,6 +62,7 @@ class MailServer(service.Service):
         self._clock = SystemClock(reactor)
         self._ports = Ports(reactor)
         self._sweep = LoopingCall(self._forget_old)
+        self._sweep.clock = reactor
         self._has_ports = False
         self.app = App(settings, reactor, self._clock)
         self._folder = DataFolder(settings.server.data_dir)
@@ -154,6 +155,8 @@ class MailServer(service.Service):
         try:
             settings = load_settings(self._path)
             self.app.certificate.load(settings.tls, self._clock.now())
+            for log in self._logs:
+                log.lines.open()
         except ConfigError as error:
             return tuple(str(problem) for problem in error.problems)
         except (OSError, TlsFilesError) as error:
@@ -161,8 +164,6 @@ class MailServer(service.Service):
         self.app.use(settings)
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
-        for log in self._logs:
-            log.lines.open()
         return ()
 
     def _reload_logged(self) -> None:
@@ -193,7 +194,6 @@ class MailServer(service.Service):
         for listener in app.smtp.values():
             listener.stop_watching()
         await self._control.stop()
-        await self._within(1.0, app.remote.pool.close())
         await self._within(_QUIT_SECONDS, app.remote.pool.close())
         app.remote.pool.abort()
         await self._within(1.0, app.runner.idle())

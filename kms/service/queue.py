@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kms.domain.content import Content, InlineContent
@@ -54,6 +55,7 @@ class Queue:
         self._clock = clock
         self._held = 0
         self._held_octets = 0
+        self._log = Logger(namespace="kms.queue")
         self.on_accepted: Callable[[QueueEntry, Content], object] = _ignore
         self.on_waiting: Callable[[], object] = _ignore
 
@@ -96,10 +98,13 @@ class Queue:
         )
 
     def _committed(self, _: None, new: NewEntry) -> None:
-        if new.is_leased:
-            self.on_accepted(new.entry, new.content)
-        else:
-            self.on_waiting()
+        try:
+            if new.is_leased:
+                self.on_accepted(new.entry, new.content)
+            else:
+                self.on_waiting()
+        except Exception:  # the message is safe, and its 250 is earned
+            self._log.failure("The attempt at {queue_id} could not begin", queue_id=new.entry.queue_id)
 
     def _not_committed(self, failure: Failure, new: NewEntry) -> Failure:
         if new.is_leased:

@@ -163,6 +163,8 @@ class QueueRunner:
         if len(claimed) == _CLAIM_LIMIT or self._must_claim_again:
             self.wake()
             return
+        if self._is_stopped:
+            return
         due = await self._queue.earliest_due()
         if due is not None:
             self._wake_at(due)

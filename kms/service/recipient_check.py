@@ -1,6 +1,8 @@
 """Decides about RCPT: who is behind a local address, and may this client send to a foreign one?
 
-The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550.
+The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550. The address
+that the client has connected to, written as a literal, stands for the first local domain (RFC 5321 4.1.3); any
+other literal is foreign.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from typing import assert_never
 
 from kms.domain import reply
 from kms.domain.account import Account
-from kms.domain.address import Mailbox
+from kms.domain.address import Mailbox, format_literal
 from kms.domain.reply import Reply
 from kms.policy.recipient import (
     AliasLoop,
@@ -64,9 +66,10 @@ class RecipientCheck:
         if refusal is not None:
             return self._refuse(visit, transaction, event.forward_path, refusal)
         path = event.forward_path
-        match self._kind(path):
+        home = self._home_of(visit, path)
+        match self._kind(home):
             case DomainKind.LOCAL:
-                return self._judge_local(visit, transaction, path)
+                return self._judge_local(visit, transaction, path, home)
             case DomainKind.RELAY:
                 return self._accept(transaction, (path,), path)
             case DomainKind.FOREIGN:
@@ -81,19 +84,31 @@ class RecipientCheck:
         """Judge with the relay window and the mailboxes' sizes."""
         path = event.forward_path
         transaction = _transaction_of(visit)  # before waiting: the client may go meanwhile
-        if self._kind(path) is DomainKind.LOCAL:
-            resolution = self._directory.resolve(path)
+        home = self._home_of(visit, path)
+        if self._kind(home) is DomainKind.LOCAL:
+            resolution = self._directory.resolve(home)
             assert isinstance(resolution, Resolved)
             return await self._judge_quota(visit, transaction, resolution, path)
         return self._judge_foreign(visit, transaction, path, await self._relay.judge(visit))
+
+    def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
+        """Give the address to look up: the path itself, unless its domain is our own address literal."""
+        if not path.domain.startswith("[") or self._kind(path) is not DomainKind.FOREIGN:
+            return path
+        server = visit.server_address()
+        if server is None or path.domain != format_literal(server):
+            return path
+        return Mailbox(path.local_part, self._directory.current.local_domains[0])
 
     def _kind(self, path: Mailbox) -> DomainKind:
         if not path.domain:
             return DomainKind.LOCAL
         return classify_domain(self._directory.current, path.domain)
 
-    def _judge_local(self, visit: Visit, transaction: Transaction, path: Mailbox) -> Reply | None:
-        resolution = self._directory.resolve(path)
+    def _judge_local(
+        self, visit: Visit, transaction: Transaction, path: Mailbox, home: Mailbox
+    ) -> Reply | None:
+        resolution = self._directory.resolve(home)
         if isinstance(resolution, Resolved):
             if any(self._with_quota(resolution)):
                 return None

@@ -85,7 +85,9 @@ class SmtpConnection(Protocol):
             is_encrypted=rules.is_tls_at_once,
             may_send_plain_passwords=rules.may_send_plain_passwords(client),
         )
-        self.visit = Visit(client, self.session, rules.is_submission, self._describe_tls)
+        self.visit = Visit(
+            client, self.session, rules.is_submission, self._describe_tls, self._server_address
+        )
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         factory.live.add(self)
@@ -205,6 +207,9 @@ class SmtpConnection(Protocol):
 
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
+
+    def _server_address(self) -> ClientAddress:
+        return parse_client_address(self.transport.getHost().host)
 
     # Time
 

@@ -1,16 +1,18 @@
 """Twisted's epoll reactor without the log context that it makes anew for each event.
 
 The stock loop wraps every read and write in a copied log context and a call through the context tracker, only to know
-whose log prefix to print. kms logs by namespaces of its own. What else happens to an event, errors above all, is the
-stock reactor's `_doReadOrWrite`. See docs/decisions/0006.
+whose log prefix to print. kms logs by namespaces of its own. Whatever is more than a plain read is left to the stock
+reactor's `_doReadOrWrite`. See docs/decisions/0006.
 """
 
 from __future__ import annotations
 
+from select import EPOLLIN
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
+from twisted.python import log
 
 
 class ThinEPollReactor(EPollReactor):
@@ -25,11 +27,24 @@ class ThinEPollReactor(EPollReactor):
             events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables) or 1)
         except InterruptedError:
             return
-        selectables, carry_out = self._selectables, self._doReadOrWrite
         for descriptor, event in events:
-            selectable = selectables.get(descriptor)
-            if selectable is not None:
-                carry_out(selectable, descriptor, event)  # type: ignore[no-untyped-call]
+            selectable = self._selectables.get(descriptor)
+            if selectable is None:
+                continue
+            if event == EPOLLIN:
+                self._read(selectable)
+            else:
+                self._doReadOrWrite(selectable, descriptor, event)  # type: ignore[no-untyped-call]
+
+    def _read(self, selectable: Any) -> None:
+        """The commonest event by far: something to read, and nothing else."""
+        try:
+            why = selectable.doRead()
+        except BaseException as error:
+            log.err()
+            why = error
+        if why:
+            self._disconnectSelectable(selectable, why, True)  # type: ignore[no-untyped-call]
 
     doIteration = doPoll
 

@@ -45,7 +45,6 @@ class TraceFields:
 
     def _received(self, visit: Visit, transaction: Transaction, number: int, at: datetime) -> bytes:
         session = visit.session
-        originals = {recipient.original for recipient in transaction.recipients.values()}
         login = visit.account.login if visit.account and self.discloses_login else None
         facts = TraceFacts(
             client_name=session.client_name,
@@ -54,7 +53,7 @@ class TraceFields:
             protocol=_protocol_word(visit),
             tls=visit.describe_tls(),
             queue_id=format_queue_id(number),
-            recipient=next(iter(originals)) if transaction.accepted == 1 and len(originals) == 1 else None,
+            recipient=transaction.only_recipient,
             login=login,
             at=at,
         )

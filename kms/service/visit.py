@@ -22,23 +22,30 @@ class Transaction:
     Attributes:
         recipients: final targets so far, nobody twice.
         accepted: how many RCPT were answered 250; more or fewer than the targets, because of aliases.
+        only_recipient: what the only accepted RCPT named; None with none, or with several.
         content: what has come of the message; None before DATA.
     """
 
     reverse_path: Mailbox | None
     recipients: dict[Mailbox, Recipient] = attrs.field(factory=dict)
     accepted: int = 0
+    only_recipient: Mailbox | None = None
     content: IncomingContent | None = None
 
     def add(self, targets: tuple[Mailbox, ...], original: Mailbox) -> None:
         """Add the targets of one accepted RCPT."""
         self.accepted += 1
+        self.only_recipient = original if self.accepted == 1 else None
         for target in targets:
             if target not in self.recipients:
                 self.recipients[target] = Recipient(len(self.recipients) + 1, target, original)
 
 
 def _no_tls() -> None:
+    return None
+
+
+def _no_address() -> None:
     return None
 
 
@@ -51,6 +58,8 @@ class Visit:
         session: the protocol session.
         is_submission: the service is submission (587, 465), where only AUTH counts for relaying.
         describe_tls: describes the encryption, for the trace line; None in clear text.
+        server_address: tells the address of ours that the client has connected to; asked only where it
+            matters, for it costs a system call.
         account: who logged in; None before.
     """
 
@@ -58,6 +67,7 @@ class Visit:
     session: SmtpServerSession
     is_submission: bool = False
     describe_tls: Callable[[], str | None] = _no_tls
+    server_address: Callable[[], ClientAddress | None] = _no_address
     account: Account | None = None
     transaction: Transaction | None = None
 

@@ -23,9 +23,11 @@ INSERT_MESSAGE = """
     INSERT INTO message (
         number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
         warned_us, fence, lease_owner, lease_until_us, is_in_file
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ) VALUES {}
 """
-INSERT_RECIPIENT = "INSERT INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_RECIPIENT = "INSERT INTO recipient VALUES {}"
+INSERT_CONTENT = "INSERT INTO content VALUES {}"
+DELETE_RECIPIENT = "DELETE FROM recipient WHERE number = ? AND recipient_id = ?"
 SELECT_MESSAGE = """
     SELECT number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
         warned_us, fence, lease_owner, lease_until_us, is_in_file

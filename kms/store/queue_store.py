@@ -12,7 +12,7 @@ written and deleted, and never searched or read.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from sqlite3 import Connection, DatabaseError
@@ -21,6 +21,7 @@ import attrs
 
 from kms.domain.content import Content, FileContent, InlineContent
 from kms.store.bodies import body_path, find_damage
+from kms.store.many_rows import execute_in, execute_rows, select_in
 from kms.store.queue_items import (
     Claimed,
     FinishedPart,
@@ -39,6 +40,8 @@ from kms.store.queue_leases import (
     set_aside_unreachable,
 )
 from kms.store.queue_rows import (
+    DELETE_RECIPIENT,
+    INSERT_CONTENT,
     INSERT_MESSAGE,
     INSERT_RECIPIENT,
     SELECT_MESSAGE,
@@ -56,7 +59,6 @@ from kms.store.queue_view import (
     list_entries,
     load_entry,
     recipients_of,
-    select_in,
 )
 from kms.store.schema import to_us
 
@@ -107,17 +109,15 @@ class QueueStore:
         Raises:
             ValueError: a `FileContent` does not lie where this entry's body file belongs.
         """
-        connection.executemany(INSERT_MESSAGE, [self._message_row(item) for item in items])
-        connection.executemany(
-            INSERT_RECIPIENT, [row for item in items for row in recipient_rows(item.entry)]
-        )
+        execute_rows(connection, INSERT_MESSAGE, [self._message_row(item) for item in items])
+        recipients = [row for item in items for row in recipient_rows(item.entry)]
+        execute_rows(connection, INSERT_RECIPIENT, recipients)
         contents = [
             (item.entry.number, item.content.data)
             for item in items
             if isinstance(item.content, InlineContent)
         ]
-        if contents:
-            connection.executemany("INSERT INTO content VALUES (?, ?)", contents)
+        execute_rows(connection, INSERT_CONTENT, contents)
         if items:
             _reserve_numbers(connection, max(item.entry.number for item in items))
         return [None] * len(items)
@@ -200,7 +200,7 @@ class QueueStore:
         fences = _fences(connection, [item.number for item in items])
         answers = [fences.get(item.number, (None,))[0] == item.fence for item in items]
         connection.executemany(
-            "DELETE FROM recipient WHERE number = ? AND recipient_id = ?",
+            DELETE_RECIPIENT,
             [
                 (item.number, recipient_id)
                 for item, was_taken in zip(items, answers, strict=True)
@@ -227,14 +227,10 @@ class QueueStore:
         for item in items:
             if item.number not in taken and fences.get(item.number, (None,))[0] == item.fence:
                 taken[item.number] = item
-        connection.executemany(
-            "DELETE FROM recipient WHERE number = ? AND recipient_id = ?",
-            [(item.number, recipient_id) for item in taken.values() for recipient_id in item.finished],
-        )
-        kept = _with_recipients(connection, taken)
-        gone = [(number,) for number in taken if number not in kept]
-        connection.executemany("DELETE FROM message WHERE number = ?", gone)
-        connection.executemany("DELETE FROM content WHERE number = ?", gone)
+        kept = _finish(connection, taken)
+        gone = [number for number in taken if number not in kept]
+        execute_in(connection, "DELETE FROM message WHERE number IN ({})", gone)
+        execute_in(connection, "DELETE FROM content WHERE number IN ({})", gone)
         if kept:
             _defer(connection, [taken[number] for number in kept])
         reports = [item.report for item in taken.values() if item.report is not None]
@@ -268,9 +264,25 @@ def _fences(connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[i
     return {row[0]: (row[1], bool(row[2])) for row in select_in(connection, query, numbers)}
 
 
-def _with_recipients(connection: Connection, numbers: Iterable[int]) -> set[int]:
-    query = "SELECT DISTINCT number FROM recipient WHERE number IN ({})"
-    return {row[0] for row in select_in(connection, query, numbers)}
+def _finish(connection: Connection, taken: Mapping[int, Settlement]) -> set[int]:
+    """Delete finished recipients, and say which entries have others left.
+
+    Almost always all of an entry's recipients are finished; those entries are served together.
+    """
+    left = _count_recipients(connection, taken)
+    whole = [number for number, item in taken.items() if left.get(number) == len(set(item.finished))]
+    execute_in(connection, "DELETE FROM recipient WHERE number IN ({})", whole)
+    others = set(taken).difference(whole)
+    if not others:
+        return set()
+    rows = [(number, recipient_id) for number in others for recipient_id in taken[number].finished]
+    connection.executemany(DELETE_RECIPIENT, rows)
+    return set(_count_recipients(connection, others))
+
+
+def _count_recipients(connection: Connection, numbers: Iterable[int]) -> dict[int, int]:
+    query = "SELECT number, count(*) FROM recipient WHERE number IN ({}) GROUP BY number"
+    return dict(select_in(connection, query, numbers))
 
 
 def _defer(connection: Connection, items: Sequence[Settlement]) -> None:

@@ -6,20 +6,17 @@ They are imported from `queue_store`, which adds what changes the queue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
-from itertools import islice
 from sqlite3 import Connection
-from typing import Any
 
 from kms.domain.queue_entry import QueueEntry
+from kms.store.many_rows import select_in
 from kms.store.queue_items import QueueCount, SetAside
 from kms.store.queue_rows import SELECT_MESSAGE, SELECT_RECIPIENTS, DamagedRow, RecipientRow, read_entry
 from kms.store.schema import MAX_US, from_us
 
 NUMBERS_RESERVED = "numbers_reserved"
-
-_MOST_PARAMETERS = 500
 
 
 def greatest_number(connection: Connection) -> int:
@@ -82,13 +79,6 @@ def list_entries(connection: Connection, after: int, limit: int) -> tuple[list[Q
         except DamagedRow as error:
             aside.append(SetAside(row[0], str(error)))
     return entries, aside
-
-
-def select_in(connection: Connection, query: str, numbers: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-    """Run `query`, which has one `{}` for the list of numbers, in bites that every engine can swallow."""
-    left = iter(numbers)
-    while bite := tuple(islice(left, _MOST_PARAMETERS)):
-        yield from connection.execute(query.format(",".join("?" * len(bite))), bite)
 
 
 def recipients_of(connection: Connection, numbers: Iterable[int]) -> dict[int, list[RecipientRow]]:

@@ -4,7 +4,7 @@ Each report reads its file anew, so an edited text counts from the next report o
 is a language that is added. A file that is missing or broken never costs a report: the language without its
 region, then English, then the text that is built in stand in for it. `problems` tells `kmsctl check`.
 
-Flow: service/bounces asks for a text and puts it into a `DeliveryReport`.
+Flow: service/bounces asks for a text and puts it into a `DeliveryReport`, service/notices into a `QuotaNotice`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ReportTexts:
         for candidate in _candidates(language):
             path = self._folder / candidate / f"{kind.value}.txt"
             try:
-                return _read(path)
+                return _read(path, kind)
             except FileNotFoundError:
                 continue
             except (OSError, ReportTextError):
@@ -58,12 +58,13 @@ class ReportTexts:
         """List every file that cannot be used, and what is wrong with it."""
         if not self._folder.is_dir():
             return (f"{self._folder}: no such folder; the built-in English texts are used",)
-        paths = [
-            self._folder / language / f"{kind.value}.txt"
+        files = [
+            (self._folder / language / f"{kind.value}.txt", kind)
             for language in self.languages()
             for kind in ReportKind
         ]
-        return tuple(f"{path}: {problem}" for path in paths if (problem := _find_problem(path)) is not None)
+        found = ((path, _find_problem(path, kind)) for path, kind in files)
+        return tuple(f"{path}: {problem}" for path, problem in found if problem is not None)
 
 
 def _candidates(language: str) -> list[str]:
@@ -73,9 +74,9 @@ def _candidates(language: str) -> list[str]:
     return list(dict.fromkeys([*names, FALLBACK_LANGUAGE]))
 
 
-def _find_problem(path: Path) -> str | None:
+def _find_problem(path: Path, kind: ReportKind) -> str | None:
     try:
-        _read(path)
+        _read(path, kind)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
@@ -85,7 +86,7 @@ def _find_problem(path: Path) -> str | None:
     return None
 
 
-def _read(path: Path) -> ReportText:
+def _read(path: Path, kind: ReportKind) -> ReportText:
     """Read one file.
 
     Raises:
@@ -99,6 +100,6 @@ def _read(path: Path) -> ReportText:
     if len(data) > MAX_TEXT_OCTETS:
         raise ReportTextError(f"is longer than {MAX_TEXT_OCTETS} octets")
     try:
-        return parse_report_text(data.decode("utf-8-sig"))
+        return parse_report_text(data.decode("utf-8-sig"), kind)
     except UnicodeDecodeError as error:
         raise ReportTextError(f"is not UTF-8 at octet {error.start}") from error

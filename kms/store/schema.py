@@ -24,6 +24,7 @@ MAX_US = 253_402_300_799_999_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_PREPARED = 1024  # one text for each number of rows, see many_rows
 _BUSY_SECONDS = 5.0
 _MAGIC = b"SQLite format 3\0"
 _WHOLE_CHECK_OCTETS = 64 * 1024 * 1024
@@ -146,7 +147,11 @@ def open_database(path: Path | str) -> Connection:
         if path != IN_MEMORY:
             _prepare_file(Path(path))
         connection = sqlite3.connect(
-            str(path), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            str(path),
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_PREPARED,
         )
         try:
             _configure(connection)

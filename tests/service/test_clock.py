@@ -11,6 +11,7 @@ def test_the_machines_clock_gives_instants_in_utc() -> None:
     now = SystemClock(Clock()).now()
     assert now.tzinfo is UTC
     assert now.year > 2020
+    assert abs(SystemClock(Clock()).epoch_seconds() - now.timestamp()) < 60
 
 
 def test_the_machines_monotonic_clock_never_goes_back() -> None:
@@ -37,3 +38,5 @@ def test_a_clock_of_a_reactor_moves_instants_and_intervals_alike() -> None:
     reactor.advance(90)
     assert clock.now() - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(seconds=90)
     assert clock.monotonic() == 90
+    reactor.advance(0.9)
+    assert clock.epoch_seconds() == 90

@@ -12,7 +12,7 @@ from kms.service.incoming import BodyFiles, IncomingContent
 from kms.store.bodies import BodyWriter, body_path
 from tests.support.log_events import logged
 from tests.support.results import result_of
-from tests.support.smtp_rig import InlinePool, InlineReactor
+from tests.support.smtp_parts import InlinePool, InlineReactor
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 HEADER = b"Subject: hello\r\nReceived: x\r\n"

@@ -3,12 +3,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from kms.domain.account import Account
 from kms.service.mailboxes import MailboxUsage
 from kms.service.quota import Quota
 from tests.support.results import result_of
-from tests.support.smtp_rig import FakeMailboxes
+from tests.support.smtp_parts import FakeMailboxes
 
 FRITZ = Account("fritz", "example.org", quota_octets=1000, quota_messages=10)
 
@@ -19,7 +20,13 @@ class Rig:
     def __init__(self) -> None:
         self.mailboxes = FakeMailboxes()
         self.told: list[Account] = []
-        self.quota = Quota(cast(Any, self.mailboxes), self.told.append)
+        self.telling: list[Deferred[None]] = []
+        self.quota = Quota(cast(Any, self.mailboxes), self.tell)
+
+    def tell(self, account: Account) -> Deferred[None]:
+        self.told.append(account)
+        self.telling.append(Deferred())
+        return self.telling[-1]
 
     def is_full(self, octets: int, messages: int, account: Account = FRITZ) -> bool:
         self.mailboxes.usages[account.login] = MailboxUsage(octets, messages)
@@ -47,6 +54,16 @@ def test_of_a_full_mailbox_is_told_once_each_time_it_becomes_full() -> None:
     assert rig.told == [FRITZ]
     rig.is_full(10, 1)
     rig.is_full(1000, 1)
+    assert rig.told == [FRITZ, FRITZ]
+
+
+def test_who_could_not_be_told_is_told_at_the_next_chance() -> None:
+    rig = Rig()
+    assert rig.is_full(1000, 1)
+    rig.telling[0].errback(RuntimeError("the queue takes nothing"))
+    assert rig.is_full(1000, 1)
+    rig.telling[1].callback(None)
+    assert rig.is_full(1000, 1)
     assert rig.told == [FRITZ, FRITZ]
 
 

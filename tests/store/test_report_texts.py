@@ -7,6 +7,7 @@ from kms.domain.report_text import BUILT_IN, ReportKind, ReportText
 from kms.store.report_texts import MAX_TEXT_OCTETS, ReportTexts
 
 SHIPPED = Path(__file__).parents[2] / "reports"
+GOOD_QUOTA = "Subject: Voll\n\n$account\n"
 GOOD = "# a comment\n\nSubject: Zu spät\n\nAn: $recipients\n"
 
 
@@ -78,6 +79,7 @@ def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
 ) -> None:
     path = write(tmp_path, "de/failed.txt", content)
     write(tmp_path, "de/delayed.txt", GOOD)
+    write(tmp_path, "de/quota.txt", GOOD_QUOTA)
     texts = ReportTexts(tmp_path)
     assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
     (found,) = texts.problems()
@@ -87,6 +89,7 @@ def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
 
 def test_a_missing_file_of_a_language_is_named(tmp_path: Path) -> None:
     write(tmp_path, "de/failed.txt", GOOD)
+    write(tmp_path, "de/quota.txt", GOOD_QUOTA)
     assert ReportTexts(tmp_path).problems() == (f"{tmp_path / 'de' / 'delayed.txt'}: is missing",)
 
 
@@ -99,16 +102,18 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "de" / "failed.txt").mkdir(parents=True)
     os.mkfifo(tmp_path / "de" / "delayed.txt")
+    os.mkfifo(tmp_path / "de" / "quota.txt")
     texts = ReportTexts(tmp_path)
     for kind in ReportKind:
         assert texts.text("de", kind) == BUILT_IN[kind]
-    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 2
+    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 3
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "de").mkdir()
     (tmp_path / "de" / "failed.txt").symlink_to("failed.txt")
     write(tmp_path, "de/delayed.txt", GOOD)
+    write(tmp_path, "de/quota.txt", GOOD_QUOTA)
     texts = ReportTexts(tmp_path)
     assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
     (problem,) = texts.problems()

@@ -16,20 +16,24 @@ from zope.interface import implementer
 from tests.support.results import result_of
 
 _T = TypeVar("_T")
-_PATIENCE_SECONDS = 20
+_SILENCE_SECONDS = 0.02
+_MOST_SILENCES = 500
 
 
 class ClientTransport(StringTransport):
-    """One client's connection: what the server said is `said`."""
+    """One client's connection."""
 
-    said = b""
+    @property
+    def said(self) -> bytes:
+        """All that the server has said."""
+        return bytes(self.value())  # type: ignore[no-untyped-call]
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is nothing to delay."""
 
 
 @implementer(IReactorFromThreads)
-class ThreadedMemoryReactor(MemoryReactorClock):  # type: ignore[misc]
+class ThreadedMemoryReactor(MemoryReactorClock):
     """Calls from threads wait until `until` or `turn` carries them out.
 
     Attributes:
@@ -38,14 +42,14 @@ class ThreadedMemoryReactor(MemoryReactorClock):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.busy: set[int] = set()
         self.open_ports: set[int] = set()
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
-    def callFromThread(self, call: Callable[..., object], *args: object, **kwargs: object) -> None:
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:
         """See `IReactorFromThreads`."""
-        self._calls.put(lambda: call(*args, **kwargs))
+        self._calls.put(lambda: callable(*args, **kwargs))
 
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
@@ -66,9 +70,15 @@ class ThreadedMemoryReactor(MemoryReactorClock):  # type: ignore[misc]
         self.advance(seconds)
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Go on, as long as threads bring news, until something is so."""
+        """Go on until something is so; AssertionError when the threads bring no news for long."""
+        silence = 0
         while not condition():
-            self._calls.get(timeout=_PATIENCE_SECONDS)()
+            try:
+                self._calls.get(timeout=_SILENCE_SECONDS)()
+                silence = 0
+            except Empty:
+                silence += 1
+                assert silence < _MOST_SILENCES, "the threads have nothing more to say"
             self.turn()
 
     def wait_for(self, waiting: Deferred[_T]) -> _T:
@@ -86,8 +96,9 @@ class ThreadedMemoryReactor(MemoryReactorClock):  # type: ignore[misc]
     def connect(self, port: int) -> tuple[Any, ClientTransport]:
         """Connect to a port that is listened on: the server's protocol, and the client's view of the transport."""
         factory = next(factory for number, factory, *_ in reversed(self.tcpServers) if number == port)
-        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40_000))
-        transport = ClientTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 40_000))
+        protocol: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40_000))
+        peer = IPv4Address("TCP", "127.0.0.1", 40_000)
+        transport = ClientTransport(peerAddress=peer)  # type: ignore[no-untyped-call]
         protocol.makeConnection(transport)
         return protocol, transport
 

@@ -8,20 +8,12 @@ The relay group, where it is on, is 192.0.2.0/24.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 
 from kms.config.relay_settings import DomainsSettings
 from kms.config.settings import Settings
@@ -29,7 +21,6 @@ from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.address_group import build_groups
 from kms.domain.content import Content, FileContent, InlineContent
-from kms.domain.dns_answer import AddressAnswer, MxAnswer
 from kms.domain.queue_entry import QueueEntry
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
@@ -38,7 +29,6 @@ from kms.service.clock import ClockOf
 from kms.service.directory import DirectoryCache
 from kms.service.incoming import BodyFiles
 from kms.service.mail_log import MailLog
-from kms.service.mailboxes import MailboxUsage
 from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
 from kms.service.queue import Queue
 from kms.service.quota import Quota
@@ -48,22 +38,27 @@ from kms.service.relay_check import RelayCheck
 from kms.service.relay_windows import RelayWindows
 from kms.service.security_log import SecurityLog
 from kms.service.sender_check import SenderCheck
-from kms.service.smtp_listener import SmtpConnection, SmtpFactory, SmtpServiceRules
+from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.trace_fields import TraceFields
 from kms.store.accounts import add_account, add_alias
 from kms.store.bodies import BodyWriter
 from kms.store.credentials import Verifiers, make_verifiers
 from kms.store.queue_store import QueueStore
-from tests.support.fakes import FakeResolver
 from tests.support.results import result_of
+from tests.support.smtp_parts import (
+    Client,
+    ClientWire,
+    FakeMailboxes,
+    InlinePool,
+    InlineReactor,
+    SlowResolver,
+)
 from tests.support.synchronous_database import SynchronousDatabase
 
 HOSTNAME = "mail.example.org"
 STRANGER = "203.0.113.9"
 MEMBER = "192.0.2.7"
 GROUP = build_groups({"office": ["192.0.2.0/24"]})["office"]
-START = 1_800_000_000.0
-_READ_OCTETS = 64 * 1024
 
 DOMAINS = DomainsSettings(local=("example.org", "second.example"), relay=("relay.example",))
 SETTINGS = attrs.evolve(Settings(), domains=DOMAINS, domain_aliases={"example.net": "example.org"})
@@ -88,215 +83,6 @@ def verifiers_of(password: str) -> Verifiers:
     return make_verifiers(password, with_scram=False)
 
 
-class InlineReactor(Clock):
-    """A clock; what threads ask for is called at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rightNow = START
-
-    def callFromThread(self, call: Callable[..., object], *args: object) -> None:
-        call(*args)
-
-
-class InlinePool:
-    """A thread pool whose work is done at once, or when it is released.
-
-    Attributes:
-        is_held: work waits for `release`.
-        failures: what the next calls fail with, one each.
-        calls: how many there were.
-    """
-
-    def __init__(self) -> None:
-        self.is_held = False
-        self.failures: list[Exception] = []
-        self.calls = 0
-        self._waiting: list[Callable[[], None]] = []
-
-    def callInThreadWithCallback(
-        self, on_result: Callable[[bool, Any], object], call: Callable[..., Any], *args: Any
-    ) -> None:
-        self.calls += 1
-        self._waiting.append(lambda: self._do(on_result, call, args))
-        if not self.is_held:
-            self.release()
-
-    def release(self) -> None:
-        """Do what waits, in order."""
-        while self._waiting:
-            self._waiting.pop(0)()
-
-    def _do(
-        self, on_result: Callable[[bool, Any], object], call: Callable[..., Any], args: Sequence[Any]
-    ) -> None:
-        try:
-            if self.failures:
-                raise self.failures.pop(0)
-            result = call(*args)
-        except Exception:
-            on_result(False, Failure())
-        else:
-            on_result(True, result)
-
-
-class SlowResolver(FakeResolver):
-    """Answers when it is released.
-
-    Attributes:
-        waiting: the questions that are not answered; fire one to answer it.
-        is_slow: False answers at once.
-    """
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.waiting: list[Deferred[None]] = []
-        self.is_slow = False
-
-    async def lookup_mx(self, domain: str) -> MxAnswer:
-        await self._wait()
-        return await super().lookup_mx(domain)
-
-    async def lookup_addresses(self, host: str) -> AddressAnswer:
-        await self._wait()
-        return await super().lookup_addresses(host)
-
-    async def _wait(self) -> None:
-        if self.is_slow:
-            waiting: Deferred[None] = Deferred()
-            self.waiting.append(waiting)
-            await waiting
-
-
-class FakeMailbox:
-    """An open mailbox."""
-
-    def __init__(self) -> None:
-        self.is_open = True
-
-    def close(self) -> None:
-        self.is_open = False
-
-
-class FakeMailboxes:
-    """How full mailboxes are, and who has them open.
-
-    Attributes:
-        usages: by login; others are empty.
-        failure: what asking and opening fails with.
-        waiting: questions that are not answered, while `is_slow`.
-        opened: all mailboxes that were opened.
-    """
-
-    def __init__(self) -> None:
-        self.usages: dict[str, MailboxUsage] = {}
-        self.failure: Exception | None = None
-        self.is_slow = False
-        self.waiting: list[tuple[Deferred[MailboxUsage], MailboxUsage]] = []
-        self.opened: list[FakeMailbox] = []
-
-    def usage(self, account: Account) -> Deferred[MailboxUsage]:
-        if self.failure is not None:
-            return fail(self.failure)
-        usage = self.usages.get(account.login, MailboxUsage(0, 0))
-        if not self.is_slow:
-            return succeed(usage)
-        waiting: Deferred[MailboxUsage] = Deferred()
-        self.waiting.append((waiting, usage))
-        return waiting
-
-    def answer_one(self) -> None:
-        """Answer the longest waiting question."""
-        waiting, usage = self.waiting.pop(0)
-        waiting.callback(usage)
-
-    def open(self, account: Account) -> Deferred[FakeMailbox]:
-        if self.failure is not None:
-            return fail(self.failure)
-        self.opened.append(FakeMailbox())
-        return succeed(self.opened[-1])
-
-
-class ClientWire(StringTransport):
-    """The client's end of a connection.
-
-    Attributes:
-        tls_context: what TLS was started with.
-        high_water_octets: so much unread tells the server to pause.
-    """
-
-    def __init__(self, client: str) -> None:
-        kind = IPv4Address if ip_address(client).version == 4 else IPv6Address
-        super().__init__(peerAddress=kind("TCP", client, 4711), lenient=True)  # type: ignore[no-untyped-call]
-        self.tls_context: object = None
-        self.has_no_delay = False
-        self.high_water_octets = 1 << 30
-        self.is_full = False
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self.has_no_delay = enabled
-
-    def startTLS(self, context: object) -> None:
-        self.tls_context = context
-
-    def write(self, data: bytes) -> None:
-        super().write(data)  # type: ignore[no-untyped-call]
-        if self.producer is not None and len(self.value()) > self.high_water_octets:  # type: ignore[no-untyped-call]
-            self.is_full = True
-            self.producer.pauseProducing()
-
-    def read(self) -> bytes:
-        """Take what the server said; it may say more then."""
-        data: bytes = self.value()  # type: ignore[no-untyped-call]
-        self.clear()  # type: ignore[no-untyped-call]
-        if self.is_full and self.producer is not None:
-            self.is_full = False
-            self.producer.resumeProducing()
-        return data
-
-
-@attrs.define
-class Client:
-    """One client's connection.
-
-    Attributes:
-        is_lost: the server knows that the connection is over.
-        keeps_line: the client does not close when the server does.
-    """
-
-    connection: SmtpConnection
-    wire: ClientWire
-    is_lost: bool = False
-    keeps_line: bool = False
-
-    def send(self, data: bytes) -> None:
-        """Send octets to the server, who reads at most 64 KiB at a time."""
-        for start in range(0, len(data), _READ_OCTETS):
-            if not self.is_lost:
-                self.connection.dataReceived(data[start : start + _READ_OCTETS])
-            self.close_with_server()
-
-    def close_with_server(self) -> None:
-        """Close where the server has closed."""
-        if self.wire.disconnecting and not self.keeps_line:
-            self.lose()
-
-    def say(self, *lines: str) -> list[str]:
-        """Send lines in one piece, and give what the server says."""
-        self.send("".join(f"{line}\r\n" for line in lines).encode("utf-8"))
-        return self.hear()
-
-    def hear(self) -> list[str]:
-        """Give the lines that the server has said since."""
-        return self.wire.read().decode("ascii").splitlines()
-
-    def lose(self) -> None:
-        """The connection is over."""
-        if not self.is_lost:
-            self.is_lost = True
-            self.connection.connectionLost(Failure(ConnectionDone()))
-
-
 class SmtpRig:
     """A server's SMTP side.
 
@@ -319,7 +105,7 @@ class SmtpRig:
         folder: Path,
         relay: RelayRules = RelayRules(address_group=GROUP),  # noqa: B008 - a frozen value
         rules: TransactionRules = TransactionRules(sender_domain_must_exist=False),  # noqa: B008
-        resolver: FakeResolver | None = None,
+        resolver: SlowResolver | None = None,
         session: dict[str, Any] | None = None,
         service: dict[str, Any] | None = None,
     ) -> None:
@@ -415,6 +201,13 @@ class SmtpRig:
         connected = self.connect(client)
         connected.say("EHLO client.example")
         return connected
+
+    def slow_down_dns(self) -> SlowResolver:
+        """From now on senders' domains are looked up, slow.example exists, and the DNS answers when told."""
+        self.senders.rules = TransactionRules()
+        self.resolver.mx["slow.example"] = [(10, "mx.slow.example")]
+        self.resolver.is_slow = True
+        return self.resolver
 
     def advance(self, seconds: float) -> None:
         """Let time pass, a second at a time."""

@@ -1,0 +1,113 @@
+"""Tells an account and the postmaster what is the matter with a mailbox.
+
+Promises: a notice is one message with the null reverse-path, so that nothing is ever sent about it; nobody
+gets it twice; it reaches the mailbox although that is full, because only RCPT asks for the quota.
+Flow: quota.py notices that a mailbox has become full; `Notices` puts the mail into the queue.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kms.domain.account import Account
+from kms.domain.address import Mailbox
+from kms.domain.content import InlineContent
+from kms.domain.envelope import Envelope, Recipient
+from kms.domain.notice import QuotaNotice, compose_quota_notice
+from kms.domain.queue_entry import QueueEntry, format_queue_id
+from kms.domain.report_text import ReportKind
+from kms.policy.recipient import Resolved
+from kms.service.directory import DirectoryCache
+from kms.service.mail_log import MailLog
+from kms.service.mailboxes import Mailboxes
+from kms.service.queue import Queue
+from kms.store.report_texts import ReportTexts
+
+
+class Notices:
+    """Writes notices.
+
+    Args:
+        hostname: ours.
+        language: for accounts without a language of their own; a reload replaces the attribute.
+        texts: the templates.
+        directory: knows who the postmaster is.
+        mailboxes: measures the mailbox.
+        queue: takes the mail.
+        log: the mail log.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        language: str,
+        texts: ReportTexts,
+        directory: DirectoryCache,
+        mailboxes: Mailboxes,
+        queue: Queue,
+        log: MailLog,
+    ) -> None:
+        self._hostname = hostname
+        self.language = language
+        self._texts = texts
+        self._directory = directory
+        self._mailboxes = mailboxes
+        self._queue = queue
+        self._mail_log = log
+        self._log = Logger(namespace="kms.notices")
+
+    def tell_full(self, account: Account) -> Deferred[None]:
+        """Tell the account and its domain's postmaster that the mailbox is full.
+
+        Returns:
+            Fires when the notice stands in the queue; fails, logged, where it could not be put there.
+        """
+        return Deferred.fromCoroutine(self._tell_full(account)).addErrback(self._trouble, account)
+
+    async def _tell_full(self, account: Account) -> None:
+        usage = await self._mailboxes.usage(account)
+        recipients = self._recipients_of(account)
+        number, now = self._queue.next_number()
+        data = compose_quota_notice(
+            QuotaNotice(
+                hostname=self._hostname,
+                account=account,
+                readers=tuple(dict.fromkeys(recipient.original for recipient in recipients)),
+                usage_octets=usage.octets,
+                usage_messages=usage.messages,
+                at=now,
+                queue_id=format_queue_id(number),
+                text=self._texts.text(account.language or self.language, ReportKind.QUOTA),
+            )
+        )
+        notice = QueueEntry(number, Envelope(None, recipients), now, len(data), due_at=now)
+        await self._queue.accept(notice, InlineContent(data))
+        self._mail_log.queued(notice)
+        self._log.warn(
+            "The mailbox of {login} is full ({octets} octets, {messages} messages): it takes no mail; notice {id}",
+            login=account.login,
+            octets=usage.octets,
+            messages=usage.messages,
+            id=notice.queue_id,
+        )
+
+    def _recipients_of(self, account: Account) -> tuple[Recipient, ...]:
+        """List the account's own mailbox, whatever it forwards, and the postmaster's targets."""
+        postmaster = Mailbox("postmaster", account.domain)
+        resolution = self._directory.resolve(postmaster)
+        targets = resolution.targets if isinstance(resolution, Resolved) else ()
+        originals = {account.mailbox: account.mailbox}
+        for target in targets:
+            originals.setdefault(target, postmaster)
+        return tuple(
+            Recipient(place, target, original)
+            for place, (target, original) in enumerate(originals.items(), 1)
+        )
+
+    def _trouble(self, failure: Failure, account: Account) -> Failure:
+        self._log.failure(
+            "Nobody could be told that the mailbox of {login} is full", failure, login=account.login
+        )
+        return failure

@@ -1,0 +1,343 @@
+"""Contents and commits behind the session; more stands in tests/dialogues/reception/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kms.domain.content import FileContent, InlineContent
+from kms.domain.reply import TROUBLE
+from kms.policy.transaction import TransactionRules
+from kms.protocol.smtp_events import ContentRefused, TransactionAborted
+from kms.store.bodies import body_path
+from kms.store.schema import StoreError
+from tests.support.log_events import logged
+from tests.support.smtp_parts import Client
+from tests.support.smtp_rig import MEMBER, SmtpRig
+
+LATER = "451 4.3.0 Temporary trouble here, try again later"
+SMALL = b"Subject: hello\r\n\r\nHello\r\n"
+LINE = b"x" * 998 + b"\r\n"
+LARGE = b"Subject: large\r\n\r\n" + LINE * 200
+GOOD = "AUTH PLAIN AGFubmFAZXhhbXBsZS5vcmcAc2VjcmV0"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> SmtpRig:
+    return SmtpRig(tmp_path)
+
+
+def begin(client: Client, *recipients: str) -> None:
+    """Come to the point where the content is sent."""
+    names = recipients or ("anna@example.org",)
+    said = client.say("MAIL FROM:<max@stranger.example>", *[f"RCPT TO:<{name}>" for name in names], "DATA")
+    assert said[-1].startswith("354 ")
+
+
+def send(client: Client, content: bytes = SMALL, *recipients: str) -> list[str]:
+    """Send one message; what the server says at its end."""
+    begin(client, *recipients)
+    client.send(content + b".\r\n")
+    return client.hear()
+
+
+def queue_id_of(said: list[str]) -> str:
+    [answer] = said
+    found = re.fullmatch(r"250 2\.0\.0 Ok: queued as (\w+)", answer)
+    assert found is not None, answer
+    return found[1]
+
+
+# What is stored
+
+
+def test_a_small_message_is_stored_behind_its_trace_line(rig: SmtpRig) -> None:
+    queue_id = queue_id_of(send(rig.greeted()))
+    [(entry, content)] = rig.stored
+    assert isinstance(content, InlineContent)
+    trace, _, rest = content.data.partition(b"Subject")
+    assert trace.startswith(b"Received: from client.example")
+    assert queue_id.encode() in trace
+    assert b"Subject" + rest == SMALL
+    assert entry.queue_id == queue_id
+    assert entry.content_octets == len(content.data)
+    assert rig.database.connection.execute("SELECT data FROM content").fetchone()[0] == content.data
+
+
+def test_a_large_message_is_stored_in_its_body_file(rig: SmtpRig) -> None:
+    queue_id = queue_id_of(send(rig.greeted(), LARGE))
+    [(entry, content)] = rig.stored
+    assert isinstance(content, FileContent)
+    assert content.path == str(body_path(rig.spool, entry.number))
+    data = Path(content.path).read_bytes()
+    assert data.startswith(b"Received: from client.example")
+    assert data.endswith(LARGE)
+    assert queue_id.encode() in data[:500]
+    assert entry.content_octets == len(data)
+    assert rig.rows() == 1
+
+
+def test_a_message_in_many_pieces_is_the_same(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    content = b"..Subject: x\r\n\r\n..\r\n" + LINE * 70 + b"..end\r\n.\r\n"
+    for start in range(0, len(content), 997):
+        client.send(content[start : start + 997])
+    queue_id_of(client.hear())
+    assert rig.contents()[0].endswith(b".Subject: x\r\n\r\n.\r\n" + LINE * 70 + b".end\r\n")
+
+
+@pytest.mark.parametrize("rest", [b"", LINE * 200])
+@pytest.mark.parametrize(("text", "is_8bit"), [(b"plain", False), (b"k\xc3\xa4se", True)])
+def test_octets_above_127_are_noted_in_the_envelope(
+    rig: SmtpRig, text: bytes, is_8bit: bool, rest: bytes
+) -> None:
+    send(rig.greeted(), b"Subject: " + text + b"\r\n\r\n" + rest)
+    [(entry, _)] = rig.stored
+    assert entry.envelope.is_8bit is is_8bit
+
+
+def test_the_arrival_is_when_data_began(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    at = rig.clock.now()
+    client.send(LINE)
+    rig.reactor.advance(20)
+    client.send(LINE * 100 + b".\r\n")
+    [(entry, _)] = rig.stored
+    assert entry.arrived_at == entry.due_at == at
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_the_mail_log_tells_who_brought_the_message(rig: SmtpRig, content: bytes) -> None:
+    client = rig.greeted()
+    client.say(GOOD)
+    queue_id = queue_id_of(send(client, content))
+    lines = [re.sub(r"\[\d+\]: ", ": ", line, count=1) for line in rig.mail_lines()]
+    assert lines[1].startswith(
+        f"smtpd: {queue_id}: client=unknown[203.0.113.9], helo=<client.example>, sasl_user"
+    )
+    assert lines[2].startswith(f"qmgr: {queue_id}: from=<max@stranger.example>, size=")
+
+
+def test_a_submission_lacks_neither_date_nor_message_id_whatever_its_text_says(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, service={"is_submission": True})
+    client = rig.greeted()
+    client.say(GOOD)
+    send(client, b"Subject: x\r\n\r\nDate: of the meeting\r\nMessage-ID: as above\r\n")
+    header = rig.contents()[0].split(b"\r\n\r\n")[0]
+    assert b"\r\nDate: " in header
+    assert b"\r\nMessage-ID: <" in header
+
+
+@pytest.mark.parametrize("rest", [b"", LINE * 200])
+def test_hidden_addresses_stand_nowhere_in_the_message(rig: SmtpRig, rest: bytes) -> None:
+    rig.trace.hides_local_ip = True
+    send(rig.greeted(MEMBER), SMALL + rest)
+    send(rig.greeted(), SMALL + rest)
+    hidden, shown = rig.contents()
+    assert MEMBER.encode() not in hidden
+    assert b"203.0.113.9" in shown
+
+
+def test_every_message_has_a_number_of_its_own(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    ids = {queue_id_of(send(client)) for _ in range(20)}
+    assert len(ids) == 20
+
+
+# When 250 is said
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_250_is_said_only_after_the_commit(rig: SmtpRig, content: bytes) -> None:
+    client = rig.greeted()
+    begin(client)
+    rig.database.is_held = True
+    client.send(content + b".\r\n")
+    assert client.hear() == []
+    assert rig.stored == []
+    rig.database.release()
+    queue_id_of(client.hear())
+    assert rig.rows() == 1
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_a_client_that_goes_while_the_commit_is_under_way_has_left_its_message(
+    rig: SmtpRig, content: bytes
+) -> None:
+    client = rig.greeted()
+    begin(client)
+    rig.database.is_held = True
+    client.send(content + b".\r\nMAIL FROM:<next@stranger.example>\r\n")
+    client.lose()
+    with logged("kms") as told:
+        rig.database.release()
+    assert told == []
+    assert rig.rows() == 1
+    assert len(rig.body_files()) == (content is LARGE)
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_what_the_store_does_not_take_is_put_off_and_not_kept(rig: SmtpRig, content: bytes) -> None:
+    client = rig.greeted()
+    rig.database.failures.append(StoreError("the disk is full"))
+    with logged("kms.reception") as told:
+        assert send(client, content) == [LATER]
+    assert len(told) == 1
+    assert rig.rows() == 0
+    assert rig.body_files() == []
+    queue_id_of(send(client, content))
+
+
+def test_a_body_file_that_cannot_be_finished_is_put_off_and_not_kept(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    client.send(LARGE)
+    rig.bodies.failures.append(OSError(5, "Input/output error"))
+    client.send(b".\r\n")
+    assert client.hear() == [LATER]
+    assert rig.rows() == 0
+    assert rig.body_files() == []
+    queue_id_of(send(client, LARGE))
+
+
+def test_a_body_file_that_cannot_be_written_to_its_end_is_put_off_and_not_kept(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    client.send(LARGE)
+    rig.bodies.failures.append(OSError(28, "No space left on device"))
+    client.send(LINE * 64 + b"x\r\n.\r\n")
+    assert client.hear() == [LATER]
+    assert rig.body_files() == []
+
+
+def test_after_a_failed_write_the_rest_is_read_and_thrown_away(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    rig.bodies.failures.append(OSError(28, "No space left on device"))
+    with logged("kms.bodies") as told:
+        client.send(LARGE)
+        calls = rig.bodies.calls
+        client.send(LARGE)
+    assert rig.bodies.calls == calls
+    assert len(told) == 1
+    client.send(b".\r\n")
+    assert client.hear() == [LATER]
+    assert "END-OF-MESSAGE" in rig.mail_lines()[-1]
+    queue_id_of(send(client))
+
+
+def test_while_a_part_is_written_nothing_more_is_read(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    rig.bodies.is_held = True
+    for _ in range(4):
+        client.send(LINE * 60)
+    assert rig.bodies.calls == 1
+    assert client.wire.producerState == "paused"
+    rig.bodies.is_held = False
+    rig.bodies.release()
+    assert client.wire.producerState == "producing"
+    client.send(b".\r\n")
+    queue_id_of(client.hear())
+    assert rig.contents()[0].endswith(LINE * 240)
+
+
+def test_a_prefix_that_cannot_be_made_is_trouble_of_ours(
+    rig: SmtpRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = rig.greeted()
+    begin(client)
+
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("no trace")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.trace, "compose", fail)
+        client.send(LARGE)
+        client.send(b".\r\n")
+        assert client.hear() == [LATER]
+        assert send(client) == [LATER]
+    assert rig.body_files() == []
+    queue_id_of(send(client, LARGE))
+
+
+# What is dropped
+
+
+def test_a_large_message_that_is_cut_off_leaves_nothing(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    client.send(LARGE)
+    assert len(rig.body_files()) == 1
+    client.lose()
+    assert rig.body_files() == []
+    assert rig.rows() == 0
+    assert "disconnect from unknown[203.0.113.9]" in rig.mail_lines()[-1]
+
+
+def test_a_large_message_that_is_cut_off_while_a_part_is_written_leaves_nothing(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    rig.bodies.is_held = True
+    client.send(LARGE)
+    client.lose()
+    rig.bodies.release()
+    assert rig.body_files() == []
+
+
+def test_a_bare_newline_at_the_end_of_a_large_message_drops_its_file(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    begin(client)
+    client.send(LARGE)
+    assert len(rig.body_files()) == 1
+    client.send(b"bare\nnewline\r\n.\r\n")
+    assert client.hear() == ["550 5.6.0 Bare CR or LF in the message"]
+    assert rig.body_files() == []
+    assert "END-OF-MESSAGE from unknown[203.0.113.9]: 550 5.6.0" in rig.mail_lines()[-1]
+    queue_id_of(send(client))
+
+
+def test_a_message_that_becomes_too_large_drops_its_file(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, session={"max_message_octets": 150_000})
+    client = rig.greeted()
+    begin(client)
+    client.send(LINE * 100)
+    assert len(rig.body_files()) == 1
+    client.send(LINE * 100 + b".\r\n")
+    assert client.hear() == ["552 5.3.4 Message is larger than the limit"]
+    assert rig.body_files() == []
+    queue_id_of(send(client))
+
+
+def test_a_large_message_that_went_round_too_often_drops_its_file(rig: SmtpRig) -> None:
+    rig.senders.rules = TransactionRules(max_received_hops=2, sender_domain_must_exist=False)
+    client = rig.greeted()
+    assert send(client, b"Received: x\r\n" * 3 + LARGE) == ["554 5.4.6 Too many Received fields: a mail loop"]
+    assert rig.body_files() == []
+    queue_id_of(send(client, b"Received: x\r\n" * 2 + LARGE + b"Received: x\r\n"))
+
+
+def test_a_new_transaction_begins_empty(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<>", "RCPT TO:<bert@example.org>", "RSET")
+    send(client)
+    assert rig.envelopes() == ["max@stranger.example -> anna@example.org"]
+    assert client.connection.visit.transaction is None
+
+
+def test_ehlo_ends_a_transaction(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<>", "RCPT TO:<bert@example.org>", "EHLO again")
+    assert client.connection.visit.transaction is None
+    assert rig.reception.answer(client.connection.visit, TransactionAborted()) is None
+
+
+def test_a_refused_content_without_transaction_is_nothing_to_be_told(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    lines = rig.mail_lines()
+    assert rig.reception.answer(client.connection.visit, ContentRefused(TROUBLE)) is None
+    assert rig.mail_lines() == lines

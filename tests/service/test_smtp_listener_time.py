@@ -1,0 +1,229 @@
+"""The listener's deadlines, watched by one sweep, and its shutdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from kms.protocol.smtp_server import SmtpServerSettings
+from tests.support.results import result_of
+from tests.support.smtp_rig import HOSTNAME, SmtpRig
+
+MESSAGE = b"Subject: hello\r\n\r\nHello\r\n.\r\n"
+SLOW_MAIL = b"MAIL FROM:<x@slow.example>\r\n"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[SmtpRig]:
+    rig = SmtpRig(tmp_path)
+    rig.factory.doStart()
+    yield rig
+    rig.factory.stop_watching()
+    assert not [
+        call for call in rig.reactor.getDelayedCalls() if call.getTime() > rig.reactor.seconds() + 0.1
+    ]
+
+
+# Time
+
+
+def test_an_idle_client_is_closed_after_its_time(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    rig.advance(299)
+    client.close_with_server()
+    assert not client.is_lost
+    rig.advance(2)
+    client.close_with_server()
+    assert client.hear() == ["421 4.4.2 Timeout, closing connection"]
+    assert client.is_lost
+
+
+def test_each_command_begins_the_time_anew(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    for _ in range(5):
+        rig.advance(200)
+        assert client.say("NOOP") == ["250 2.0.0 Ok"]
+
+
+def test_nobody_holds_a_slot_for_ever(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    for _ in range(40):
+        rig.advance(100)
+        client.send(b"N")
+    assert client.hear() == ["421 4.4.2 Session lasted too long, closing connection"]
+    assert client.is_lost
+
+
+def test_the_time_of_a_pending_check_is_not_the_clients(rig: SmtpRig) -> None:
+    resolver = rig.slow_down_dns()
+    client = rig.greeted()
+    client.send(SLOW_MAIL)
+    rig.advance(4000)
+    assert client.hear() == []
+    resolver.waiting.pop().callback(None)
+    assert client.hear() == ["250 2.1.0 Sender ok"]
+    rig.advance(1)
+    client.close_with_server()
+    assert client.hear() == ["421 4.4.2 Session lasted too long, closing connection"]
+
+
+def test_a_client_that_does_not_take_the_goodbye_is_cut_off(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.keeps_line = True
+    client.say("QUIT")
+    rig.advance(9)
+    assert not client.wire.disconnected
+    rig.advance(2)
+    assert client.wire.disconnected
+
+
+def test_octets_after_the_goodbye_buy_no_time(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.keeps_line = True
+    client.say("QUIT")
+    for _ in range(12):
+        client.send(b"NOOP\r\n")
+        rig.advance(1)
+    assert client.wire.disconnected
+    assert client.hear() == []
+
+
+def test_a_client_that_never_reads_is_cut_off(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.keeps_line = True
+    client.connection.pauseProducing()
+    client.send(b"NOOP\r\n")
+    rig.advance(312)
+    assert client.wire.disconnected
+
+
+def test_a_message_that_stops_in_the_middle_leaves_nothing(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<>", "RCPT TO:<anna@example.org>", "DATA")
+    client.send(b"x\r\n" * 50_000)
+    assert len(rig.body_files()) == 1
+    rig.advance(302)
+    client.close_with_server()
+    assert client.hear() == ["421 4.4.2 Timeout, closing connection"]
+    assert rig.body_files() == []
+
+
+def test_idle_sessions_cost_one_timer_together(rig: SmtpRig) -> None:
+    for _ in range(50):
+        rig.greeted()
+    rig.advance(5)
+    assert len(rig.reactor.getDelayedCalls()) == 1
+
+
+def test_a_fault_in_one_session_does_not_end_the_watch(rig: SmtpRig) -> None:
+    broken, client = rig.greeted(), rig.greeted()
+
+    def fail(now: float) -> None:
+        raise RuntimeError("a fault")
+
+    broken.connection.check_time = fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        rig.advance(1)
+    del broken.connection.check_time
+    rig.advance(301)
+    client.close_with_server()
+    assert client.is_lost
+
+
+def test_the_watch_begins_once_however_many_ports_there_are(rig: SmtpRig) -> None:
+    rig.factory.doStart()
+    assert len(rig.reactor.getDelayedCalls()) == 1
+    rig.factory.stop_watching()
+    rig.factory.stop_watching()
+    assert rig.reactor.getDelayedCalls() == []
+
+
+def test_a_reload_changes_times_at_once_and_words_for_new_sessions(rig: SmtpRig) -> None:
+    old = rig.greeted()
+    rules = rig.factory.rules
+    rig.factory.use(
+        type(rules)(
+            session=SmtpServerSettings("new.example.org"),
+            is_submission=False,
+            is_tls_at_once=False,
+            command_timeout=timedelta(seconds=10),
+            session_timeout=timedelta(minutes=1),
+            may_send_plain_passwords=rules.may_send_plain_passwords,
+        )
+    )
+    assert old.say("HELO x") == [f"250 {HOSTNAME}"]
+    assert rig.connect().hear() == ["220 new.example.org ESMTP ready"]
+    rig.advance(12)
+    assert old.hear() == ["421 4.4.2 Timeout, closing connection"]
+
+
+# Shutdown
+
+
+def test_with_nobody_there_the_drain_is_over_at_once(rig: SmtpRig) -> None:
+    assert result_of(rig.factory.drain()) is None
+
+
+def test_idle_sessions_end_at_once_and_busy_ones_when_their_message_is_answered(rig: SmtpRig) -> None:
+    idle, busy = rig.greeted(), rig.greeted()
+    busy.say("MAIL FROM:<>", "RCPT TO:<anna@example.org>", "DATA")
+    drained = rig.factory.drain()
+    idle.close_with_server()
+    assert idle.hear() == ["421 4.3.2 Service shutting down, try again later"]
+    assert busy.hear() == []
+    rig.database.is_held = True
+    busy.send(MESSAGE)
+    assert not drained.called
+    rig.database.release()
+    busy.close_with_server()
+    queued, goodbye = busy.hear()
+    assert queued.startswith("250 2.0.0 Ok: queued as ")
+    assert goodbye == "421 4.3.2 Service shutting down, try again later"
+    assert drained.called
+    assert rig.rows() == 1
+
+
+def test_a_session_whose_check_is_pending_is_not_idle(rig: SmtpRig) -> None:
+    resolver = rig.slow_down_dns()
+    client = rig.greeted()
+    client.send(SLOW_MAIL)
+    drained = rig.factory.drain()
+    assert client.hear() == []
+    resolver.waiting.pop().callback(None)
+    assert client.hear() == ["250 2.1.0 Sender ok"]
+    assert client.say("RSET") == ["250 2.0.0 Reset", "421 4.3.2 Service shutting down, try again later"]
+    assert drained.called
+
+
+def test_new_clients_are_turned_away_while_the_server_shuts_down(rig: SmtpRig) -> None:
+    rig.greeted().say("MAIL FROM:<>")
+    rig.factory.drain()
+    client = rig.connect()
+    assert client.hear() == ["421 4.3.2 Service shutting down, try again later"]
+    assert client.is_lost
+
+
+def test_who_is_left_when_the_time_is_over_is_cut(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<>", "RCPT TO:<anna@example.org>", "DATA")
+    client.send(b"x\r\n" * 50_000)
+    drained = rig.factory.drain()
+    assert not drained.called
+    rig.factory.cut()
+    client.close_with_server()
+    assert client.hear() == ["421 4.3.2 Service shutting down, try again later"]
+    assert drained.called
+    assert rig.body_files() == []
+
+
+def test_a_late_answer_to_a_session_that_was_cut_is_ignored(rig: SmtpRig) -> None:
+    resolver = rig.slow_down_dns()
+    client = rig.greeted()
+    client.keeps_line = True
+    client.send(SLOW_MAIL)
+    rig.factory.cut()
+    resolver.waiting.pop().callback(None)
+    assert client.hear() == ["421 4.3.2 Service shutting down, try again later"]

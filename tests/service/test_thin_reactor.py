@@ -1,0 +1,76 @@
+"""The thin reactor runs a real server on the loopback interface, and survives what the stock one survives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from kms.service.thin_reactor import ThinEPollReactor
+
+
+class Echo(Protocol):
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        if data == b"fail":
+            raise RuntimeError("a fault of ours")
+        self.transport.write(data)
+
+
+class Client(Protocol):
+    def __init__(self, words: list[bytes], reactor: Any) -> None:
+        self.words = words
+        self.reactor = reactor
+        self.heard = b""
+        self.was_lost = False
+
+    def connectionMade(self) -> None:
+        self._say_next()
+
+    def _say_next(self) -> None:
+        assert self.transport is not None
+        if self.words:
+            self.transport.write(self.words.pop(0))
+        else:
+            self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        self._say_next()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.was_lost = True
+        self.reactor.callLater(0, self.reactor.stop)
+
+
+def talk(words: list[bytes]) -> Client:
+    reactor: Any = ThinEPollReactor()  # type: ignore[no-untyped-call]
+    client = Client(words, reactor)
+
+    def connect(port: Any) -> None:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        endpoint.connect(Factory.forProtocol(lambda: client))
+
+    TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Echo)).addCallback(
+        connect
+    )
+    reactor.callLater(20, reactor.stop)
+    reactor.run(installSignalHandlers=False)
+    reactor.removeAll()
+    return client
+
+
+class ThinReactorTests(SynchronousTestCase):
+    def test_octets_come_back_and_the_close_is_seen(self) -> None:
+        client = talk([b"one", b"two" * 50_000])
+        self.assertTrue(client.heard.startswith(b"one"))
+        self.assertTrue(client.was_lost)
+
+    def test_an_exception_in_a_protocol_is_logged_and_ends_that_connection_only(self) -> None:
+        client = talk([b"fail"])
+        self.assertTrue(client.was_lost)
+        self.assertEqual(client.heard, b"")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
