@@ -30,7 +30,7 @@ def parse_queue_id(text: str) -> int | None:
     return number if number < 2**63 else None
 
 
-@attrs.frozen
+@attrs.define  # not frozen: measured, one for each message; nobody changes one
 class QueueEntry:
     """One stored message with its unfinished recipients.
 

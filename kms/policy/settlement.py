@@ -78,6 +78,7 @@ def plan_settlement(
     failed: list[Undelivered] = []
     deferred: list[Undelivered] = []
     times: list[RetryAt] = []
+    may_end = False
     for item in tried:
         outcome = item.outcome
         match outcome:
@@ -101,11 +102,11 @@ def plan_settlement(
                     failed.append(expired)
                 else:
                     times.append(decision)
+                    may_end = may_end or not item.through_smarthost or rules.limits_apply_to_smarthost
                     deferred.append(Undelivered(item.recipient, outcome.reply, outcome.reply, outcome.where))
             case _:
                 assert_never(outcome)
     due_at = min((time.at for time in times), default=None)
     warn = any(time.warn for time in times) and not failed
-    endless = all(item.through_smarthost for item in tried) and not rules.limits_apply_to_smarthost
-    until = None if endless else entry.arrived_at + rules.bounce_after
+    until = entry.arrived_at + rules.bounce_after if may_end else None
     return SettlementPlan(tuple(failed), tuple(deferred), due_at, warn, until)

@@ -29,6 +29,7 @@ from kms.service.free_space import FreeSpace
 from kms.service.incoming import BodyFiles
 from kms.service.local_delivery import LocalDelivery
 from kms.service.mail_log import MailLog
+from kms.service.mailbox_janitor import MailboxJanitor
 from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
@@ -86,6 +87,7 @@ class App:
         self.database = Database(settings.database_path, reactor)
         self.directory = DirectoryCache(self.database, settings)
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
+        self.janitor = MailboxJanitor(self.mailboxes, clock)
         self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")

@@ -11,6 +11,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
+_MOST_WAITING = (
+    1024  # clients that the system may keep until we accept them; more wait a second and try again
+)
+
 
 class CannotOpen(Exception):
     """A port or the store cannot be opened; its text is the one line for the operator (exit status 69)."""
@@ -41,7 +45,7 @@ class Ports:
             try:
                 opened = maybeDeferred(serverFromString(self._reactor, place).listen, factory)
             except ValueError as error:
-                raise CannotOpen(f"kms: {name} cannot listen at {place}: {error}") from error
+                raise CannotOpen(f"kms: {name} cannot listen at {listener}: {error}") from error
             results: list[Any] = []
             opened.addBoth(results.append)
             if not results or isinstance(results[0], Failure):
@@ -65,8 +69,11 @@ class Ports:
 
 
 def _endpoints(listener: str) -> list[str]:
-    """All addresses: one IPv6 socket serves IPv4 as well."""
-    return [f"tcp6:{listener}:interface=\\:\\:"] if listener.isdecimal() else [listener]
+    """All addresses: one IPv6 socket serves IPv4 as well. A burst of clients finds room to wait in."""
+    place = f"tcp6:{listener}:interface=\\:\\:" if listener.isdecimal() else listener
+    if place.startswith(("tcp:", "tcp6:")) and ":backlog=" not in place:
+        place += f":backlog={_MOST_WAITING}"
+    return [place]
 
 
 def _set_nodelay(port: Any) -> None:

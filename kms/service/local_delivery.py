@@ -35,7 +35,7 @@ WHERE = "local"
 _DELIVERED = Delivered(reply.DELIVERED_TO_MAILBOX, WHERE)
 
 
-@attrs.frozen
+@attrs.define  # not frozen: measured, one for each message; nobody changes one
 class LocalRecipient:
     """One mailbox delivery to make, and whom to tell.
 
@@ -128,7 +128,7 @@ class LocalDelivery:
             name=f"{arrived}.{entry.queue_id}R{recipient.recipient_id}.{self._hostname}",
             header=header.encode("utf-8"),
             content=item.content,
-            may_exist=entry.attempts > 0 or entry.fence > 0,
+            may_exist=entry.attempts > 0 or entry.fence > 1,
         )
 
     def _write_batch(self) -> None:

@@ -9,6 +9,7 @@ everything is closed. A 250 that was earned is always sent.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ from kms.store.schema import StoreError
 
 EX_UNAVAILABLE = 69
 _SWEEP_SECONDS = 600.0
+_GC_THRESHOLDS = (20_000, 20, 50)  # values go by reference counts; the collector is for the rare cycle
 _QUIT_SECONDS = 0.5
 
 
@@ -124,6 +126,8 @@ class MailServer(service.Service):
             app.security_log.open_relay_started()
             self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
         app.runner.start()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))
 
     def _start_threads(self) -> None:
@@ -133,6 +137,7 @@ class MailServer(service.Service):
         for pool in (app.hashing, app.bodies):
             pool.start()
         app.mailboxes.start()
+        app.janitor.start()
 
     def _forget_old(self) -> Deferred[None]:
         swept = Deferred.fromCoroutine(self.app.windows.sweep())
@@ -208,6 +213,7 @@ class MailServer(service.Service):
         if self._sweep.running:
             self._sweep.stop()
         await app.database.stop()
+        app.janitor.stop()
         app.mailboxes.stop()
         for pool in (app.hashing, app.bodies):
             pool.stop()

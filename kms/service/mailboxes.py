@@ -28,6 +28,7 @@ from kms.domain.content import CHUNK_OCTETS
 from kms.service.clock import Clock
 from kms.service.portal import IMailboxAvatar
 from kms.store.maildir import MailboxDelivery, deliver_batch, mailbox_folder
+from kms.store.maildir_janitor import TmpSweep, sweep_tmp
 from kms.store.maildir_listing import MailboxFiles, MaildirIndex, MessageGone, Messages
 
 _R = TypeVar("_R")
@@ -127,11 +128,21 @@ class Mailboxes:
         self._locked.discard(folder)
 
     async def _list(self, folder: str) -> Messages:
-        steps = self._index.steps(folder, self._clock.now())
-        while True:
-            messages = await self.run(lambda: _step(steps))
-            if messages is not None:
-                return messages
+        return await self._run_steps(self._index.steps(folder, self._clock.now()))
+
+    def sweep_tmp(self) -> Deferred[TmpSweep]:
+        """Remove what crashes have left in tmp folders; see `maildir_janitor`."""
+        return Deferred.fromCoroutine(self._run_steps(sweep_tmp(self._root, self._clock.now())))
+
+    async def _run_steps(self, steps: Generator[None, None, _R]) -> _R:
+        """Run a long operation step by step, so that others get their turn between."""
+        try:
+            while True:
+                done = await self.run(lambda: _step(steps))
+                if done is not None:
+                    return done[0]
+        finally:
+            steps.close()
 
     def run(self, operation: Callable[[], _R]) -> Deferred[_R]:
         """Run an operation on mailbox files in the thread; they run one after the other, in this order.
@@ -145,11 +156,12 @@ class Mailboxes:
         return deferToThreadPool(self._reactor, self._pool, operation)
 
 
-def _step(steps: Generator[None, None, Messages]) -> Messages | None:
+def _step(steps: Generator[None, None, _R]) -> tuple[_R] | None:
+    """Go one step; the value stands in a tuple when it was the last."""
     try:
         next(steps)
     except StopIteration as stop:
-        return tuple(stop.value)
+        return (stop.value,)
     return None
 
 

@@ -46,6 +46,9 @@ from kms.store.maildir_listing import MessageGone
 
 _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
+HASTY_CLOSING_SECONDS = (
+    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
+)
 _SHUTTING_DOWN = "[SYS/TEMP] Server is shutting down"
 _log = Logger(namespace="kms.pop3")
 
@@ -333,7 +336,8 @@ class Pop3Connection(Protocol):
         self._start_reading()  # or the client's own close would not be seen
         self._is_over = True
         self._release()
-        self._closing_at = self._service.clock.monotonic() + _CLOSING_SECONDS
+        seconds = HASTY_CLOSING_SECONDS if self._service.is_draining else _CLOSING_SECONDS
+        self._closing_at = self._service.clock.monotonic() + seconds
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

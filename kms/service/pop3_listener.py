@@ -17,7 +17,7 @@ from twisted.internet.protocol import ServerFactory
 from kms.domain.address_group import ClientAddress
 from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.service.clock import Clock
-from kms.service.pop3_connection import Pop3Connection, Pop3Log, Pop3Service
+from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection, Pop3Log, Pop3Service
 
 _SWEEP_SECONDS = 5.0
 _IDLE_TIMEOUT = timedelta(minutes=10)
@@ -82,6 +82,7 @@ class Pop3Factory(ServerFactory):
         self._drained = drained
         for connection in tuple(self.live):
             connection.wake_up()
+        self._sweep_soon()
         self._tell_drained()
         return drained
 
@@ -111,6 +112,12 @@ class Pop3Factory(ServerFactory):
 
     def _sweep_later(self) -> None:
         self._sweeping = self.service.clock.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep_soon(self) -> None:
+        """Cut those that are told to go, and do not, before a full round of the sweep."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = self.service.clock.call_later(HASTY_CLOSING_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         self._sweep_later()

@@ -31,7 +31,7 @@ from kms.store.queue_store import (
 
 OWNER = "server"
 _LEASE = timedelta(hours=6)
-_MOST_HELD = 2_000
+_MOST_HELD = 20_000
 _MOST_HELD_OCTETS = 64 * 1024 * 1024
 
 

@@ -32,6 +32,9 @@ from kms.service.wire import send_now
 _MOST_BUFFERED_OCTETS = 64 * 1024
 _SWEEP_SECONDS = 1.0
 _CLOSING_SECONDS = 10.0
+_HASTY_CLOSING_SECONDS = (
+    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
+)
 
 
 @attrs.frozen
@@ -183,7 +186,8 @@ class SmtpConnection(Protocol):
 
     def _shut(self) -> None:
         self._is_shut = True
-        self.deadline = self.factory.clock.monotonic() + _CLOSING_SECONDS
+        seconds = _HASTY_CLOSING_SECONDS if self.factory.is_draining else _CLOSING_SECONDS
+        self.deadline = self.factory.clock.monotonic() + seconds
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -292,6 +296,8 @@ class SmtpFactory(Factory):
         drained = self._drained
         for connection in list(self.live):
             self.session_paused(connection)
+        self.stop_watching()
+        self._sweep = self.clock.call_later(_HASTY_CLOSING_SECONDS, self._check_times)
         self.one_gone()
         return drained
 

@@ -63,7 +63,7 @@ def unique_name(file_name: str) -> str:
     return _EXTENSIONS.sub("", file_name.partition(":")[0])
 
 
-@attrs.frozen
+@attrs.define  # not frozen: measured, one for each message; nobody changes one
 class MailboxDelivery:
     """One message for one mailbox.
 

@@ -11,7 +11,7 @@ from kms.domain.queue_entry import QueueEntry
 from kms.store.schema import to_us
 
 
-@attrs.frozen
+@attrs.define  # not frozen: measured, one for each message; nobody changes one
 class NewEntry:
     """An entry to be added.
 
@@ -51,7 +51,7 @@ class FinishedPart:
     finished: tuple[int, ...]
 
 
-@attrs.frozen
+@attrs.define  # not frozen: measured, one for each message; nobody changes one
 class Settlement:
     """What came of one attempt at one entry.
 
@@ -74,7 +74,7 @@ class Settlement:
     report: NewEntry | None = None
 
 
-@attrs.frozen
+@attrs.define  # not frozen: measured, one for each message; nobody changes one
 class Settled:
     """What became of a settlement.
 

@@ -17,7 +17,7 @@ from kms.store.schema import MAX_US, to_us
 def release_leases(connection: Connection) -> int:
     """Free all leases, at start: those who held them are gone. Returns how many."""
     return connection.execute(
-        "UPDATE message SET lease_owner = '', lease_until_us = 0 WHERE lease_owner <> ''"
+        "UPDATE message SET lease_owner = '', lease_until_us = 0, fence = fence + 1 WHERE lease_owner <> ''"
     ).rowcount
 
 

@@ -269,20 +269,16 @@ def _finish(connection: Connection, taken: Mapping[int, Settlement]) -> set[int]
 
     Almost always all of an entry's recipients are finished; those entries are served together.
     """
-    left = _count_recipients(connection, taken)
-    whole = [number for number, item in taken.items() if left.get(number) == len(set(item.finished))]
+    left: dict[int, set[int]] = {}
+    query = "SELECT number, recipient_id FROM recipient WHERE number IN ({})"
+    for number, recipient_id in select_in(connection, query, taken):
+        left.setdefault(number, set()).add(recipient_id)
+    kept = {number for number, ids in left.items() if not ids.issubset(taken[number].finished)}
+    whole = [number for number in taken if number not in kept]
     execute_in(connection, "DELETE FROM recipient WHERE number IN ({})", whole)
-    others = set(taken).difference(whole)
-    if not others:
-        return set()
-    rows = [(number, recipient_id) for number in others for recipient_id in taken[number].finished]
+    rows = [(number, recipient_id) for number in kept for recipient_id in taken[number].finished]
     connection.executemany(DELETE_RECIPIENT, rows)
-    return set(_count_recipients(connection, others))
-
-
-def _count_recipients(connection: Connection, numbers: Iterable[int]) -> dict[int, int]:
-    query = "SELECT number, count(*) FROM recipient WHERE number IN ({}) GROUP BY number"
-    return dict(select_in(connection, query, numbers))
+    return kept
 
 
 def _defer(connection: Connection, items: Sequence[Settlement]) -> None:

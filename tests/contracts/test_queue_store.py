@@ -186,6 +186,15 @@ class QueueStoreContract:
         assert self.claim(store, connection) == []
         assert store.settle(connection, [Settlement(1, fence, (1, 2, 3))]) == [Settled(True)]
 
+    def test_a_recipient_is_never_taken_for_another_that_was_finished_before(
+        self, store: QueueStore, connection: Connection
+    ) -> None:
+        store.add(connection, [make_new(1, recipients=3, is_leased=True)])
+        store.finish_part(connection, [FinishedPart(1, 0, (3,))])
+        store.settle(connection, [Settlement(1, 0, finished=(1, 3), due_at=NOW)])
+        (claimed,) = self.claim(store, connection)
+        assert [recipient.recipient_id for recipient in claimed.entry.envelope.recipients] == [2]
+
     def test_a_finished_part_survives_a_crash(self, store: QueueStore, connection: Connection) -> None:
         store.add(connection, [make_new(1, recipients=2, is_leased=True)])
         store.finish_part(connection, [FinishedPart(1, 0, (1,))])

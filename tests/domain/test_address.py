@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from kms.domain.address import (
     AddressSyntaxError,
     Mailbox,
+    format_literal,
     normalise_domain,
     parse_forward_path,
     parse_mailbox,
@@ -367,3 +370,10 @@ def test_the_error_does_not_repeat_the_text() -> None:
     with pytest.raises(AddressSyntaxError) as caught:
         parse_mailbox("secret\r\n@x.test")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "literal"), [("192.0.2.1", "[192.0.2.1]"), ("2001:DB8:0::1", "[IPv6:2001:db8::1]")]
+)
+def test_an_ip_address_is_printed_as_the_literal_it_is_compared_with(address: str, literal: str) -> None:
+    assert format_literal(ip_address(address)) == literal == normalise_domain(literal)

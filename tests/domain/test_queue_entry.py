@@ -39,7 +39,7 @@ def test_other_text_is_no_queue_id(text: str) -> None:
 
 def test_an_entry_knows_its_queue_id() -> None:
     entry = QueueEntry(number=33, envelope=Envelope(None, ()), arrived_at=AT, content_octets=0, due_at=AT)
-    assert entry.queue_id == "11"
+    assert entry.queue_id == "21"
     assert entry.last_status == {}
 
 

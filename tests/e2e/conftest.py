@@ -150,7 +150,7 @@ def certificate(path: Path, name: str) -> None:
 
 def unused(ground: Path, name: str) -> Path:
     """A folder name in the ground that nobody has used, with the test's name in it."""
-    word = "".join(c if c.isalnum() else "-" for c in name)[:50].strip("-")
+    word = "".join(c if c.isalnum() else "-" for c in name)[5:29].strip("-")
     return ground / f"{len(list(ground.iterdir())):03d}-{word}"
 
 

@@ -67,6 +67,15 @@ def test_an_expired_recipient_fails_with_the_last_words_of_the_hop() -> None:
     assert settled.due_at is None
 
 
+def test_a_plan_says_when_the_attempts_end() -> None:
+    assert plan(DEFERRED).until == ARRIVED + 4 * DAY
+    assert plan(DEFERRED, DEFERRED, smarthosts=(2,)).until == ARRIVED + 4 * DAY
+    assert plan(DEFERRED, DEFERRED, smarthosts=(1, 2)).until is None
+    endless = attrs.evolve(RULES, limits_apply_to_smarthost=True)
+    tried = [TriedRecipient(RECIPIENTS[0], DEFERRED, True)]
+    assert plan_settlement(tried, ENTRY, endless, ARRIVED).until == ARRIVED + 4 * DAY
+
+
 def test_mail_through_a_smarthost_does_not_expire_with_the_rest() -> None:
     settled = plan(DEFERRED, DEFERRED, age=5 * DAY, smarthosts=(2,))
     assert [item.recipient.recipient_id for item in settled.failed] == [1]

@@ -52,6 +52,16 @@ def test_an_endpoint_string_is_taken_as_it_is() -> None:
     assert len(ports.hosts) == 2
 
 
+@pytest.mark.parametrize(
+    ("listener", "backlog"),
+    [("2525", 1024), ("tcp:2525:interface=127.0.0.1", 1024), ("tcp:2525:backlog=7", 7)],
+)
+def test_a_burst_of_clients_finds_room_to_wait_in(listener: str, backlog: int) -> None:
+    reactor = MemoryReactorClock()
+    Ports(reactor).listen("smtp", listener, FACTORY)
+    assert [server[2] for server in reactor.tcpServers] == [backlog]
+
+
 def test_a_listening_socket_lets_replies_leave_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Port:
         def __init__(self, family: int) -> None:

@@ -527,6 +527,16 @@ def test_draining_ends_idle_sessions_at_once(world: World) -> None:
     assert len(os.listdir(f"{world.mailboxes.folder(JOE)}/new")) == 1
 
 
+def test_an_idle_client_that_does_not_close_cannot_hold_up_the_shutdown(world: World) -> None:
+    connection, wire = world.connect()
+    world.factory.drain()
+    assert wire.disconnecting
+    assert not wire.is_aborted
+    world.clock.advance(0.5)
+    assert wire.is_aborted
+    lose(connection)
+
+
 def test_draining_lets_a_running_reply_end(world: World) -> None:
     world.fill(b"a\r\n")
     connection, wire = world.log_in()

@@ -186,6 +186,18 @@ def test_idle_sessions_end_at_once_and_busy_ones_when_their_message_is_answered(
     assert rig.rows() == 1
 
 
+def test_an_idle_client_that_does_not_close_cannot_hold_up_the_shutdown(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.keeps_line = True
+    drained = rig.factory.drain()
+    assert client.hear() == ["421 4.3.2 Service shutting down, try again later"]
+    assert not drained.called
+    rig.advance(0.5)
+    assert client.wire.is_aborted
+    client.lose()
+    assert drained.called
+
+
 def test_a_session_whose_check_is_pending_is_not_idle(rig: SmtpRig) -> None:
     resolver = rig.slow_down_dns()
     client = rig.greeted()
