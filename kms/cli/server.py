@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterator
-from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -13,12 +13,11 @@ import click
 from kms.cli import failure
 from kms.cli.failure import CommandFailed
 from kms.cli.offline import become_owner
+from kms.cli.risks import find_account_risks, find_certificate_risks
 from kms.cli.session import Session, pass_session
 from kms.config.checks import find_risks
 from kms.config.settings import Settings
-from kms.store.accounts import list_accounts
 from kms.store.report_texts import ReportTexts
-from kms.store.schema import StoreError, open_reader
 
 
 @click.command()
@@ -29,9 +28,15 @@ def check(session: Session) -> None:
     faults = [f"{session.config}: {fault}" for fault in _find_file_faults(settings)]
     if faults:
         raise CommandFailed(failure.BAD_CONFIGURATION, *faults)
+    certificate_risks = [*find_certificate_risks(settings, datetime.now(UTC))]  # as root, who may read it
     become_owner(settings.server.data_dir)
-    warnings = [*settings.warnings, *find_risks(settings), *_find_account_risks(settings)]
-    warnings += ReportTexts(settings.server.reports_dir).problems()
+    warnings = [
+        *settings.warnings,
+        *find_risks(settings),
+        *certificate_risks,
+        *find_account_risks(settings),
+        *ReportTexts(settings.server.reports_dir).problems(),
+    ]
     lines = [f"warning: {warning}" for warning in warnings]
     session.emit(
         {"config": str(session.config), "problems": [], "warnings": warnings},
@@ -51,23 +56,6 @@ def _find_file_faults(settings: Settings) -> Iterator[str]:
             yield f"[tls] certificate: {tls.certificate} and {tls.private_key} cannot be used: {error}"
     if tls.ca_file is not None and not os.access(tls.ca_file, os.R_OK):
         yield f"[tls] ca_file: {tls.ca_file} cannot be read"
-
-
-def _find_account_risks(settings: Settings) -> Iterator[str]:
-    if not settings.database_path.exists():
-        yield "there is no account yet, so mail for postmaster is deferred (451); make one with kmsctl user add"
-        return
-    try:
-        with closing(open_reader(settings.database_path)) as connection:
-            accounts = list_accounts(connection)
-    except StoreError as error:
-        yield str(error)
-        return
-    if not any(account.is_enabled for account in accounts) and settings.server.postmaster is None:
-        yield "no account is enabled, so mail for postmaster is deferred (451); make one with kmsctl user add"
-    for account in accounts:
-        if account.domain not in settings.domains.local:
-            yield f"{account.login} has an account, but {account.domain} is not in [domains] local"
 
 
 @click.command()

@@ -7,13 +7,14 @@ start print `find_risks`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kms.config.delivery_settings import DeliveryMode, SmarthostAuth
 from kms.config.network_kinds import endpoint_port, is_public
 from kms.config.server_settings import PlaintextAuth
+from kms.domain.address_group import AddressGroup
 from kms.domain.next_hop import TlsPolicy
 from kms.policy.relay import RelayMode
 
@@ -25,6 +26,9 @@ Fault = tuple[str, str, str]
 
 _LONGEST_SOCKET_PATH = 103
 _SHORT_INTERVAL = timedelta(minutes=5)
+_MAIL_PORTS = ("smtp", "submission", "submissions", "pop3", "pop3s")
+_LARGEST_IPV4_RANGE = 2**24  # 10.0.0.0/8
+_LARGEST_IPV6_RANGE = 2**121  # fc00::/7
 
 
 def find_faults(settings: Settings) -> Iterator[Fault]:
@@ -71,8 +75,7 @@ def _check_domain_aliases(settings: Settings) -> Iterator[Fault]:
 def _check_relay(settings: Settings) -> Iterator[Fault]:
     if settings.relay.mode is not RelayMode.OPEN or settings.relay.i_know_this_is_an_open_relay:
         return
-    listen = settings.listen
-    public = [one for one in (*listen.smtp, *listen.submission, *listen.submissions) if is_public(one)]
+    public = public_listeners(settings, ("smtp", "submission", "submissions"))
     if public:
         yield (
             "relay",
@@ -80,6 +83,12 @@ def _check_relay(settings: Settings) -> Iterator[Fault]:
             f"this would be an open relay on a public address ({', '.join(public)}); write restricted, "
             "let SMTP listen on private addresses only, or set i_know_this_is_an_open_relay = yes",
         )
+
+
+def public_listeners(settings: Settings, keys: Sequence[str] = _MAIL_PORTS) -> tuple[str, ...]:
+    """Give those listeners for mail that strangers may reach, as they are written; each once."""
+    written = (one for key in keys for one in getattr(settings.listen, key))
+    return tuple(dict.fromkeys(one for one in written if is_public(one)))
 
 
 def _check_listeners(settings: Settings) -> Iterator[Fault]:
@@ -120,8 +129,22 @@ def find_risks(settings: Settings) -> tuple[str, ...]:
 def _find_relay_risks(settings: Settings) -> Iterator[str]:
     if settings.relay.mode is RelayMode.OPEN:
         yield "[relay] mode = open: this is an open relay; anybody can send to anywhere through it"
+    group = settings.relay.address_group
+    if group is not None and _is_vast(group):
+        yield (
+            f"[relay] address_group = {group.name}: it holds so large a part of the Internet that this is "
+            "nearly an open relay"
+        )
     if settings.tls.plaintext_auth is PlaintextAuth.ALWAYS:
         yield "[tls] plaintext_auth = always: passwords may cross the network unencrypted"
+
+
+def _is_vast(group: AddressGroup) -> bool:
+    return any(
+        last - first >= largest
+        for ranges, largest in ((group.ipv4, _LARGEST_IPV4_RANGE), (group.ipv6, _LARGEST_IPV6_RANGE))
+        for first, last in zip(ranges.firsts, ranges.lasts, strict=True)
+    )
 
 
 def _find_delivery_risks(settings: Settings) -> Iterator[str]:

@@ -22,6 +22,7 @@ from kms.domain.message import HeaderScanner
 from kms.store.bodies import BodyWriter
 
 _R = TypeVar("_R")
+_PIECE_OCTETS = 256 * 1024
 MakePrefix = Callable[[bytes], bytes]
 
 
@@ -58,7 +59,7 @@ class IncomingContent:
     """
 
     __slots__ = (
-        "_chunks", "_files", "_held", "_is_in_file", "_scanner", "_writer",
+        "_chunks", "_files", "_held", "_is_in_file", "_is_writing", "_room", "_scanner", "_writer",
         "has_failed", "is_8bit", "number", "started_at",
     )  # fmt: skip
 
@@ -67,6 +68,8 @@ class IncomingContent:
         self._chunks: list[bytes] = []
         self._held = 0
         self._is_in_file = False
+        self._is_writing = False
+        self._room: Deferred[None] | None = None
         self._writer: BodyWriter | None = None
         self._scanner: HeaderScanner | None = None
         self.number = number
@@ -89,6 +92,8 @@ class IncomingContent:
     def take(self, data: bytes, make_prefix: MakePrefix) -> Deferred[None] | None:
         """Take the next chunk; the answer, where there is one, is to be awaited before the next.
 
+        One piece is written while the next one gathers, so that neither the disk nor the client waits.
+
         Args:
             make_prefix: makes the fields that go before the content, from as much of its header as is known;
                 asked once, when the content grows beyond the border, or at its end.
@@ -97,13 +102,29 @@ class IncomingContent:
         self.is_8bit = self.is_8bit or not data.isascii()
         self._chunks.append(data)
         self._held += len(data)
-        if self._held <= INLINE_LIMIT_OCTETS:
+        if self._held <= (_PIECE_OCTETS if self._is_in_file else INLINE_LIMIT_OCTETS):
             return None
         if not self._is_in_file:
             self._is_in_file = True
             self._chunks.insert(0, make_prefix(self.scanner.header))
+        if self._is_writing:
+            self._room = Deferred()
+            return self._room
+        self._write_piece()
+        return None
+
+    def _write_piece(self) -> None:
         chunks, self._chunks, self._held = self._chunks, [], 0
-        return self._files.run(self._write, chunks)
+        self._is_writing = True
+        self._files.run(self._write, chunks).addErrback(self.failed).addCallback(self._written)
+
+    def _written(self, _: None) -> None:
+        self._is_writing = False
+        room, self._room = self._room, None
+        if room is not None:
+            if not self.has_failed:
+                self._write_piece()
+            room.callback(None)
 
     def _write(self, chunks: list[bytes]) -> None:
         if self._writer is None:
@@ -121,10 +142,10 @@ class IncomingContent:
         """Finish: a small content at once, a large one after its file and folder are synced."""
         if not self._is_in_file:
             return InlineContent(make_prefix(self.scanner.header) + b"".join(self._chunks))
-        return await self._files.run(self._finish)
+        return await self._files.run(self._finish, self._chunks)
 
-    def _finish(self) -> FileContent:
-        self._write(self._chunks)
+    def _finish(self, chunks: list[bytes]) -> FileContent:
+        self._write(chunks)
         assert self._writer is not None
         return self._writer.finish()
 

@@ -29,6 +29,11 @@ def _path(mailbox: Mailbox | None) -> str:
     return "" if mailbox is None else escape(str(mailbox))
 
 
+def _status(reply: Reply) -> str:
+    """Print the enhanced status; for a server that gives none, the class alone, as Postfix does."""
+    return str(reply.status) if reply.status is not None else f"{reply.code // 100}.0.0"
+
+
 class MailLog:
     """The mail log.
 
@@ -64,13 +69,20 @@ class MailLog:
         """An SMTP session is over."""
         self._write(f"{self._smtpd}disconnect from unknown[{_address(client)}]")
 
-    def accepted(self, entry: QueueEntry, client: ClientAddress, client_name: str, login: str | None) -> None:
-        """A message was answered 250: who brought it, and what it is."""
+    def accepted(
+        self,
+        entry: QueueEntry,
+        client: ClientAddress,
+        client_name: str,
+        login: str | None,
+        protocol: str = "",
+    ) -> None:
+        """A message was answered 250: who brought it, and what it is; `protocol` as in the trace line."""
         who = f", sasl_username={escape(login)}" if login else ""
-        queue_id = entry.queue_id
+        how = f", proto={protocol}" if protocol else ""
         self._write(
-            f"{self._smtpd}{queue_id}: client=unknown[{_address(client)}], helo=<{escape(client_name)}>{who}, "
-            f"proto=ESMTP"
+            f"{self._smtpd}{entry.queue_id}: client=unknown[{_address(client)}], "
+            f"helo=<{escape(client_name)}>{who}{how}"
         )
         self.queued(entry)
 
@@ -90,13 +102,15 @@ class MailLog:
         reply: Reply,
         sender: Mailbox | None,
         recipient: Mailbox | None = None,
+        protocol: str = "",
     ) -> None:
-        """A rule refused a command."""
+        """A rule refused a command; `protocol` as in the trace line."""
+        how = f" proto={protocol}" if protocol else ""
         to = f" to=<{_path(recipient)}>" if recipient is not None else ""
         about = f"<{_path(recipient if recipient is not None else sender)}>"
         self._write(
-            f"{self._smtpd}NOQUEUE: reject: {verb} from unknown[{_address(client)}]: {reply.code} {reply.status} "
-            f"{about}: {escape(reply.text)}; from=<{_path(sender)}>{to} proto=ESMTP helo=<{escape(client_name)}>"
+            f"{self._smtpd}NOQUEUE: reject: {verb} from unknown[{_address(client)}]: {reply.code} {_status(reply)} "
+            f"{about}: {escape(reply.text)}; from=<{_path(sender)}>{to}{how} helo=<{escape(client_name)}>"
         )
 
     def attempted(
@@ -113,7 +127,7 @@ class MailLog:
         )
         self._write(
             f"{part}{entry.queue_id}: to=<{_path(recipient)}>,{orig} relay={escape(outcome.where)}, "
-            f"delay={delay:.2f}, {tls}dsn={outcome.reply.status}, status={_STATUS.get(type(outcome), 'bounced')} "
+            f"delay={delay:.2f}, {tls}dsn={_status(outcome.reply)}, status={_STATUS.get(type(outcome), 'bounced')} "
             f"({escape(str(outcome.reply))}{ambiguous})"
         )
 

@@ -30,6 +30,7 @@ from kms.service.portal import IMailboxAvatar
 from kms.store.maildir import MailboxDelivery, deliver_batch, mailbox_folder
 from kms.store.maildir_janitor import TmpSweep, sweep_tmp
 from kms.store.maildir_listing import MailboxFiles, MaildirIndex, MessageGone, Messages
+from kms.store.own_file_system import OwnFileSystem, find_own_file_system
 
 _R = TypeVar("_R")
 
@@ -75,18 +76,23 @@ class Mailboxes:
         self._pool: ThreadPool | None = None
         self._index = MaildirIndex()
         self._locked: set[str] = set()
+        self._file_system: OwnFileSystem | None = None
 
     def start(self) -> None:
         """Start the thread; only after the fork."""
         if self._reactor is not None:
             self._pool = ThreadPool(1, 1, "mailboxes")
             self._pool.start()
+            self._file_system = find_own_file_system(self._root)
 
     def stop(self) -> None:
         """End the thread, after what it was given already."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()
+        if self._file_system is not None:
+            self._file_system.close()
+            self._file_system = None
 
     def folder(self, account: Account) -> str:
         """Name the account's Maildir."""
@@ -94,7 +100,7 @@ class Mailboxes:
 
     def deliver(self, items: Sequence[MailboxDelivery]) -> Deferred[list[OSError | None]]:
         """Deliver a batch; see `deliver_batch`."""
-        return self.run(lambda: deliver_batch(items))
+        return self.run(lambda: deliver_batch(items, self._file_system))
 
     def usage(self, account: Account) -> Deferred[MailboxUsage]:
         """Measure a mailbox; fails with OSError where it cannot be read now."""

@@ -189,6 +189,7 @@ class Reception:
         assert content is not None
         header, _ = split_header(data)
         refusal = judge_hops(count_received(header), self._senders.rules)
+        refusal = refusal or self._recipients.judge_loop(transaction, header)
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
@@ -206,12 +207,15 @@ class Reception:
                 if written is not None:
                     await written
             refusal = judge_hops(content.scanner.received_count, self._senders.rules)
+            refusal = refusal or self._recipients.judge_loop(transaction, content.scanner.header)
             if content.has_failed:
                 refusal = reply.TROUBLE
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
             stored = await content.store(make_prefix)
+            if content.has_failed:
+                return self._refuse(visit, transaction, reply.TROUBLE)
             entry = self._make_entry(transaction, stored, content.is_8bit)
             await self._queue.accept(entry, stored)
         except BaseException:

@@ -12,6 +12,7 @@ from typing import assert_never
 from kms.domain import reply
 from kms.domain.account import Account
 from kms.domain.address import Mailbox, format_literal
+from kms.domain.message import find_fields
 from kms.domain.reply import Reply
 from kms.policy.recipient import (
     AliasLoop,
@@ -100,6 +101,20 @@ class RecipientCheck:
             return path
         return Mailbox(path.local_part, self._directory.current.local_domains[0])
 
+    def judge_loop(self, transaction: Transaction, header: bytes) -> Reply | None:
+        """Refuse what lay in a recipient's mailbox before (RFC 9228), while the client is still there to hear it.
+
+        Later it would be a report, and whoever forges the field would choose whom it goes to.
+        """
+        if b"delivered-to" not in header.lower():
+            return None
+        passed = {value.decode("utf-8", "replace").lower() for value in find_fields(header, b"Delivered-To")}
+        accounts = self._directory.current.accounts
+        targets = map(str, transaction.recipients)
+        return (
+            reply.DELIVERED_TO_LOOP if any(name in accounts and name in passed for name in targets) else None
+        )
+
     def _kind(self, path: Mailbox) -> DomainKind:
         if not path.domain:
             return DomainKind.LOCAL
@@ -147,7 +162,8 @@ class RecipientCheck:
 
     def _refuse(self, visit: Visit, transaction: Transaction, path: Mailbox, refusal: Reply) -> Reply:
         sender = transaction.reverse_path
-        self._mail_log.rejected("RCPT", visit.client, visit.session.client_name, refusal, sender, path)
+        name, protocol = visit.session.client_name, visit.protocol_word
+        self._mail_log.rejected("RCPT", visit.client, name, refusal, sender, path, protocol)
         return refusal
 
 

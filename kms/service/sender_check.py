@@ -116,5 +116,6 @@ class SenderCheck:
         return reply.SENDER_OK
 
     def _refuse(self, visit: Visit, sender: Mailbox | None, refusal: Reply) -> Reply:
-        self._mail_log.rejected("MAIL", visit.client, visit.session.client_name, refusal, sender)
+        name, protocol = visit.session.client_name, visit.protocol_word
+        self._mail_log.rejected("MAIL", visit.client, name, refusal, sender, protocol=protocol)
         return refusal

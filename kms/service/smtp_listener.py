@@ -91,7 +91,6 @@ class SmtpConnection(Protocol):
         self.visit = Visit(
             client, self.session, rules.is_submission, self._describe_tls, self._server_address
         )
-        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         factory.live.add(self)
         factory.reception.connected(self.visit)

@@ -50,7 +50,7 @@ class TraceFields:
             client_name=session.client_name,
             client_address=None if self.hides_local_ip and self._is_hidden(visit) else visit.client,
             hostname=self._hostname,
-            protocol=_protocol_word(visit),
+            protocol=visit.protocol_word,
             tls=visit.describe_tls(),
             queue_id=format_queue_id(number),
             recipient=transaction.only_recipient,
@@ -72,11 +72,3 @@ class TraceFields:
         if not has_field(header, b"message-id"):
             fields += f"Message-ID: <{format_queue_id(number)}@{self._hostname}>\r\n".encode("ascii")
         return fields
-
-
-def _protocol_word(visit: Visit) -> str:
-    """The word after `with` (RFC 3848): S for TLS, A for AUTH, both only with EHLO."""
-    session = visit.session
-    if not session.is_extended:
-        return "SMTP"
-    return "ESMTP" + ("S" if session.is_encrypted else "") + ("A" if session.login_name is not None else "")

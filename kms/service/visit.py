@@ -78,6 +78,16 @@ class Visit:
             return Authentication.SUCCEEDED
         return Authentication.FAILED if self.session.has_failed_login else Authentication.NONE
 
+    @property
+    def protocol_word(self) -> str:
+        """The word for trace line and log (RFC 3848): S for TLS, A for AUTH, both only with EHLO."""
+        session = self.session
+        if not session.is_extended:
+            return "SMTP"
+        return (
+            "ESMTP" + ("S" if session.is_encrypted else "") + ("A" if session.login_name is not None else "")
+        )
+
     def drop_transaction(self) -> None:
         """Forget the transaction and whatever came of its content."""
         if self.transaction is not None and self.transaction.content is not None:

@@ -21,7 +21,7 @@ from sqlite3 import Connection
 
 import attrs
 
-from kms.domain.content import CHUNK_OCTETS, FileContent
+from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
 from kms.domain.queue_entry import format_queue_id, parse_queue_id
 from kms.store.schema import sync_folder
 
@@ -125,11 +125,13 @@ def read_chunks(content: FileContent) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def read_head(content: FileContent, most_octets: int) -> bytes:
-    """Read the first octets of a body file, where its header is.
+def read_head(content: Content, most_octets: int) -> bytes:
+    """Read the first octets of a content, where its header is.
 
     Raises as `read_chunks` does, except that changed octets go unseen.
     """
+    if isinstance(content, InlineContent):
+        return content.data[:most_octets]
     descriptor = _open(content)
     try:
         head = b""

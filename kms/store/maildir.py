@@ -25,6 +25,7 @@ from pathlib import Path
 import attrs
 
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
+from kms.store.own_file_system import OwnFileSystem
 
 FOLDERS = ("tmp", "new", "cur")
 _MAX_COMPONENT = 200
@@ -82,11 +83,16 @@ class MailboxDelivery:
     may_exist: bool = False
 
 
-def deliver_batch(items: Sequence[MailboxDelivery]) -> list[OSError | None]:
+def deliver_batch(
+    items: Sequence[MailboxDelivery], file_system: OwnFileSystem | None = None
+) -> list[OSError | None]:
     """Put messages into mailboxes, durably.
 
     All are written before the first is synced, so that the disk serves them together; each folder is synced
     once. An item fails alone.
+
+    Args:
+        file_system: syncs all files at once, and all folders at once, where it can be used.
 
     Returns:
         For each item, in order: None when it is in the mailbox and on disk, else what went wrong.
@@ -95,7 +101,7 @@ def deliver_batch(items: Sequence[MailboxDelivery]) -> list[OSError | None]:
     for start in range(0, len(items), _GROUP):
         drafts = [_Draft(item) for item in items[start : start + _GROUP]]
         try:
-            _deliver(drafts)
+            _deliver(drafts, file_system)
         finally:
             for draft in drafts:
                 _close(draft)
@@ -129,24 +135,51 @@ def _file_name(item: MailboxDelivery) -> str:
     return item.name.translate(_NOT_IN_NAME)
 
 
-def _deliver(drafts: list[_Draft]) -> None:
+def _deliver(drafts: list[_Draft], file_system: OwnFileSystem | None) -> None:
     _settle_repeated(drafts)
-    for step in (_write, _start_write_back, _sync, _rename):
+    if file_system is None:
+        _take_steps(drafts, _write, _start_write_back, _sync, _rename)
+        _sync_folders(drafts)
+        return
+    sync_all = functools.partial(_sync_all, drafts, file_system)
+    _take_steps(drafts, _write, _close)
+    if sync_all():
+        _take_steps(drafts, _rename)
+        sync_all()
+
+
+def _take_steps(drafts: list[_Draft], *steps: Callable[[_Draft], None]) -> None:
+    for step in steps:
         for draft in drafts:
             if not draft.is_over:
                 _attempt(step, draft)
-    _sync_folders(drafts)
+
+
+def _sync_all(drafts: list[_Draft], file_system: OwnFileSystem) -> bool:
+    """Sync files and folders together; False where that failed, and with it every draft."""
+    try:
+        file_system.sync()
+    except OSError as error:
+        for draft in drafts:
+            if not draft.error:
+                _fail(draft, error)
+        return False
+    return True
 
 
 def _attempt(step: Callable[[_Draft], None], draft: _Draft) -> None:
     try:
         step(draft)
     except OSError as error:
-        draft.error = error
-        draft.is_over = True
-        _close(draft)
-        with contextlib.suppress(OSError):
-            os.unlink(draft.tmp_path)
+        _fail(draft, error)
+
+
+def _fail(draft: _Draft, error: OSError) -> None:
+    draft.error = error
+    draft.is_over = True
+    _close(draft)
+    with contextlib.suppress(OSError):
+        os.unlink(draft.tmp_path)
 
 
 def _settle_repeated(drafts: list[_Draft]) -> None:

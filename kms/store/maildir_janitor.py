@@ -19,7 +19,7 @@ import attrs
 
 OLDEST = timedelta(hours=36)
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILES_AT_ONCE = 128
 _MOST_PROBLEMS = 20
 
@@ -54,7 +54,7 @@ def sweep_tmp(root: Path, now: datetime) -> Generator[None, None, TmpSweep]:
     """
     sweep = TmpSweep()
     before = (now - OLDEST).timestamp()
-    with _opened(sweep, str(root), None, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as top:
+    with _opened(sweep, str(root), None, is_root=True) as top:
         for domain in _folders(sweep, str(root), top):
             place = f"{root}/{domain}"
             with _opened(sweep, place, top) as domain_folder:
@@ -99,12 +99,14 @@ def _remove_old(name: str, folder: int | None, before: float) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(sweep: TmpSweep, place: str, parent: int | None, flags: int = _FOLDER) -> Iterator[int | None]:
-    """Open a folder, by its last name where `parent` is open; None where it, or its parent, cannot be."""
+def _opened(sweep: TmpSweep, place: str, parent: int | None, is_root: bool = False) -> Iterator[int | None]:
+    """Open a folder, below the root by its last name in its open parent; None where that cannot be."""
     descriptor = None
     try:
-        if parent is not None or flags != _FOLDER:
-            descriptor = os.open(place if parent is None else os.path.basename(place), flags, dir_fd=parent)
+        if is_root:
+            descriptor = os.open(place, _FOLDER)
+        elif parent is not None:
+            descriptor = os.open(os.path.basename(place), _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
     except OSError as error:
         sweep.note(place, error)
     try:

@@ -44,6 +44,13 @@ def kmsctl(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     return call
 
 
+PRIVATE = "[domains]\nlocal = a.test\n[listen]\n" + "".join(
+    f"{key} = tcp:{port}:interface=127.0.0.1\n"
+    for key, port in (("smtp", 25), ("submission", 587), ("submissions", 465), ("pop3", 110), ("pop3s", 995))
+)
+"""Strangers cannot reach it."""
+
+
 def add_joe(kmsctl: Kmsctl) -> None:
     assert kmsctl("user", "add", "Joe@a.test", "--password-stdin", stdin=b"secret\nrest").status == 0
 
@@ -190,9 +197,33 @@ class TestCheck:
         kmsctl("user", "list")
         assert "no account is enabled" in kmsctl("check").out
         add_joe(kmsctl)
-        assert "warning" not in kmsctl("check").out
+        assert " account" not in kmsctl("check").out
         self.config(tmp_path, "[domains]\nlocal = b.test\n")
         assert "joe@a.test has an account, but a.test is not in [domains] local" in kmsctl("check").out
+
+    def test_a_server_for_itself_alone_has_no_risk(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
+        self.config(tmp_path, PRIVATE)
+        add_joe(kmsctl)
+        answer = kmsctl("check")
+        assert answer.out == f"{tmp_path}/etc/kms.ini is right\n"
+
+    def test_a_postmaster_who_is_nobody_is_a_risk(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
+        self.config(tmp_path, PRIVATE + "[server]\npostmaster = boss@a.test\n")
+        assert "there is no account yet" in kmsctl("check").out
+        add_joe(kmsctl)
+        assert "[server] postmaster: boss@a.test: nobody has this address; the first account" in (
+            kmsctl("check").out
+        )
+        kmsctl("alias", "add", "boss@a.test", "joe@a.test")
+        assert "warning" not in kmsctl("check").out
+        kmsctl("user", "disable", "joe@a.test")
+        assert "no account is enabled" in kmsctl("check").out
+
+    def test_a_postmaster_elsewhere_needs_no_account(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
+        self.config(tmp_path, PRIVATE + "[server]\npostmaster = boss@elsewhere.test\n")
+        assert "warning" not in kmsctl("check").out
+        kmsctl("user", "list")
+        assert "warning" not in kmsctl("check").out
 
     def test_risks_and_keys_without_effect_are_told(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
         self.config(

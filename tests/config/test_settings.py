@@ -130,6 +130,8 @@ class TestRisks:
         ("text", "risk"),
         [
             ("[relay]\nmode = open\ni_know_this_is_an_open_relay = yes\n", "open relay"),
+            ("[relay]\naddress_group = all\n[address_groups]\nall = 0.0.0.0/0\n", "nearly an open relay"),
+            ("[relay]\naddress_group = v6\n[address_groups]\nv6 = 2000::/3\n", "nearly an open relay"),
             ("[tls]\nplaintext_auth = always\n", "unencrypted"),
             ("[queue]\nretry_interval = 10 minutes, 60\n", "60 s is under 5 minutes"),
             ("[queue]\nwarn_after = 4 days\n", "warn_after"),

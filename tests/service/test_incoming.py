@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kms.domain.content import INLINE_LIMIT_OCTETS, FileContent, InlineContent
-from kms.service.incoming import BodyFiles, IncomingContent
+from kms.service.incoming import _PIECE_OCTETS, BodyFiles, IncomingContent
 from kms.store.bodies import BodyWriter, body_path
 from tests.support.log_events import logged
 from tests.support.results import result_of
@@ -82,8 +82,33 @@ def test_a_large_content_goes_to_its_body_file_behind_its_prefix(rig: Rig) -> No
 def test_never_the_whole_of_a_large_content_is_in_memory(rig: Rig) -> None:
     for _ in range(100):
         rig.take(LINE * 30)
-        assert sum(map(len, rig.content._chunks)) <= INLINE_LIMIT_OCTETS
-    assert rig.pool.calls == pytest.approx(100 * 30_000 / INLINE_LIMIT_OCTETS, abs=20)
+        assert sum(map(len, rig.content._chunks)) <= _PIECE_OCTETS
+    assert rig.pool.calls == pytest.approx(100 * 30_000 / _PIECE_OCTETS, abs=2)
+
+
+def test_one_piece_is_written_while_the_next_gathers_and_then_the_client_waits(rig: Rig) -> None:
+    rig.pool.is_held = True
+    assert rig.take(LINE * 100) is None
+    assert rig.take(LINE * 100) is None
+    waiting = rig.take(LINE * 200)
+    assert not waiting.called
+    rig.pool.is_held = False
+    rig.pool.release()
+    assert result_of(waiting) is None
+    assert Path(rig.store().path).read_bytes() == b"Trace: 1\r\n" + LINE * 400
+
+
+def test_whoever_waits_for_room_learns_that_a_write_failed(rig: Rig) -> None:
+    rig.pool.is_held = True
+    rig.take(LINE * 100)
+    waiting = rig.take(LINE * 300)
+    rig.pool.is_held = False
+    rig.pool.failures.append(OSError(errno.ENOSPC, "No space left on device"))
+    with logged("kms.bodies"):
+        rig.pool.release()
+    assert result_of(waiting) is None
+    assert rig.content.has_failed
+    assert rig.found() == []
 
 
 def test_the_prefix_of_a_large_content_is_made_of_as_much_header_as_is_known(rig: Rig) -> None:
@@ -137,9 +162,7 @@ def test_a_write_that_fails_is_told_and_leaves_no_file(rig: Rig) -> None:
     rig.take(LINE * 100)
     rig.pool.failures.append(OSError(errno.ENOSPC, "No space left on device"))
     with logged("kms.bodies") as told:
-        written = rig.take(LINE * 100)
-        written.addErrback(rig.content.failed)
-        assert result_of(written) is None
+        assert rig.take(LINE * 300) is None
     assert rig.content.has_failed
     assert rig.found() == []
     assert len(told) == 1
@@ -148,10 +171,10 @@ def test_a_write_that_fails_is_told_and_leaves_no_file(rig: Rig) -> None:
 
 def test_a_body_file_that_cannot_be_made_leaves_nothing_to_remove(rig: Rig) -> None:
     body_path(rig.spool, 1234).parent.write_bytes(b"in the way")
-    written = rig.take(LINE * 100)
-    with pytest.raises(OSError, match="Not a directory"):
-        result_of(written)
-    rig.content.discard()
+    with logged("kms.bodies") as told:
+        rig.take(LINE * 100)
+    assert rig.content.has_failed
+    assert len(told) == 1
 
 
 def test_a_file_that_cannot_be_removed_is_told(rig: Rig) -> None:

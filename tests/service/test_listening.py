@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 
-from kms.service.listening import CannotOpen, Ports
+from kms.service.listening import CannotOpen, Ports, _set_nodelay
 from tests.support.results import result_of
 
 FACTORY = Factory.forProtocol(Protocol)
@@ -163,3 +164,14 @@ def test_an_error_of_another_kind_is_told_as_it_is(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("kms.service.listening.serverFromString", lambda reactor, place: Broken())
     with pytest.raises(CannotOpen, match="cannot listen at 2525: broken"):
         Ports(MemoryReactorClock()).listen("smtp", "2525", FACTORY)
+
+
+def test_connections_inherit_from_the_port_that_replies_leave_at_once() -> None:
+    with socket.socket() as listening, socket.socket() as client:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        _set_nodelay(SimpleNamespace(socket=listening))
+        client.connect(listening.getsockname())
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

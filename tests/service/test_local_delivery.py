@@ -132,6 +132,17 @@ class TestAMessage:
         assert [type(outcome) for _, outcome in rig.outcomes] == [Delivered, Delivered]
         assert len(rig.messages(ALICE)) == 1
 
+    def test_that_comes_again_after_its_reader_has_seen_it_is_not_delivered_twice(self, rig: Rig) -> None:
+        rig.deliver(ALICE)
+        rig.run()
+        new = rig.folder / "mailboxes" / DOMAIN / "alice" / "Maildir" / "new"
+        (file,) = new.iterdir()
+        file.rename(new.with_name("cur") / f"{file.name}:2,S")
+        rig.deliver(ALICE, fence=1)
+        rig.run()
+        assert isinstance(rig.outcomes[-1][1], Delivered)
+        assert not rig.messages(ALICE)
+
     def test_has_a_file_name_of_queue_id_and_recipient(self, rig: Rig) -> None:
         rig.deliver(ALICE, number=33)
         rig.run()

@@ -30,6 +30,7 @@ REMOTE = Delivered(Reply(250, EnhancedStatus(2, 0, 0), "Ok: queued as 7"), "mx.f
 LATER = Deferred(Reply(450, EnhancedStatus(4, 2, 0), "Greylisted"), "mx.far[198.51.100.1]:25")
 LOST = Deferred(reply.CONNECTION_LOST, "mx.far[198.51.100.1]:25", is_ambiguous=True)
 NEVER = Failed(Reply(550, EnhancedStatus(5, 1, 1), "No\nsuch user"), "mx.far[198.51.100.1]:25")
+OLD = Failed(Reply(550, None, "Go away"), "mx.far[198.51.100.1]:25")
 
 Call = Callable[[MailLog], None]
 LINES: list[tuple[Call, list[str]]] = [
@@ -38,15 +39,15 @@ LINES: list[tuple[Call, list[str]]] = [
     (
         lambda log: log.accepted(ENTRY, CLIENT, "client.example", None),
         [
-            "smtpd: {ID}: client=unknown[203.0.113.9], helo=<client.example>, proto=ESMTP",
+            "smtpd: {ID}: client=unknown[203.0.113.9], helo=<client.example>",
             "qmgr: {ID}: from=<joe@sender.test>, size=25, nrcpt=2 (queue active)",
         ],
     ),
     (
-        lambda log: log.accepted(ENTRY, CLIENT, "client.example", "anna@example.org"),
+        lambda log: log.accepted(ENTRY, CLIENT, "client.example", "anna@example.org", "ESMTPSA"),
         [
             "smtpd: {ID}: client=unknown[203.0.113.9], helo=<client.example>, sasl_username=anna@example.org, "
-            "proto=ESMTP",
+            "proto=ESMTPSA",
             "qmgr: {ID}: from=<joe@sender.test>, size=25, nrcpt=2 (queue active)",
         ],
     ),
@@ -58,14 +59,16 @@ LINES: list[tuple[Call, list[str]]] = [
         lambda log: log.rejected("MAIL", CLIENT, "client.example", reply.SENDER_DOMAIN_UNKNOWN, MAX),
         [
             "smtpd: NOQUEUE: reject: MAIL from unknown[203.0.113.9]: 550 5.1.8 <max@stranger.example>: The "
-            "sender's domain does not exist; from=<max@stranger.example> proto=ESMTP helo=<client.example>"
+            "sender's domain does not exist; from=<max@stranger.example> helo=<client.example>"
         ],
     ),
     (
-        lambda log: log.rejected("RCPT", CLIENT, "client.example", reply.UNKNOWN_RECIPIENT, None, ANNA),
+        lambda log: log.rejected(
+            "RCPT", CLIENT, "client.example", reply.UNKNOWN_RECIPIENT, None, ANNA, "SMTP"
+        ),
         [
             "smtpd: NOQUEUE: reject: RCPT from unknown[203.0.113.9]: 550 5.1.1 <anna@example.org>: No such "
-            "mailbox here; from=<> to=<anna@example.org> proto=ESMTP helo=<client.example>"
+            "mailbox here; from=<> to=<anna@example.org> proto=SMTP helo=<client.example>"
         ],
     ),
     (
@@ -105,6 +108,13 @@ LINES: list[tuple[Call, list[str]]] = [
             "smtp: {ID}: to=<max@stranger.example>, relay=mx.far[198.51.100.1]:25, "
             "delay=3.00, dsn=5.1.1, status=bounced "
             "(550 5.1.1 No such user)"
+        ],
+    ),
+    (
+        lambda log: log.attempted(ENTRY, MAX, MAX, OLD, 3),
+        [
+            "smtp: {ID}: to=<max@stranger.example>, relay=mx.far[198.51.100.1]:25, "
+            "delay=3.00, dsn=5.0.0, status=bounced (550 Go away)"
         ],
     ),
     (lambda log: log.removed(ENTRY.queue_id), ["qmgr: {ID}: removed"]),

@@ -1,11 +1,13 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted._threads import AlreadyQuit
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs
@@ -72,6 +74,7 @@ class Ground:
         self.path = folder / "kms.ini"
         self.configure("")
         self.servers: list[MailServer] = []
+        self.made: list[MailServer] = []
 
     def configure(self, more: str) -> None:
         self.path.write_text(CONFIGURATION + more)
@@ -79,6 +82,7 @@ class Ground:
     def make(self, reactor: ThreadedMemoryReactor | None = None, is_foreground: bool = True) -> MailServer:
         server = MailServer(load_settings(self.path), self.path, reactor or self.reactor, is_foreground)
         self.servers.append(server)
+        self.made.append(server)
         return server
 
     def start(self) -> MailServer:
@@ -90,6 +94,16 @@ class Ground:
     def stop(self, server: MailServer) -> None:
         self.servers.remove(server)
         self.reactor.wait_for(stopping(server))
+
+    def end_threads(self) -> None:
+        """Whatever a test has left: no thread may keep the test process."""
+        for server in self.made:
+            app = server.app
+            app.database.stop()
+            app.mailboxes.stop()
+            for pool in (app.hashing, app.bodies):
+                with suppress(AlreadyQuit):
+                    pool.stop()
 
     def add_accounts(self, *names: str, domain: str = "example.test") -> None:
         (self.folder / "var").mkdir(exist_ok=True)
@@ -120,8 +134,11 @@ def stopping(server: MailServer) -> Deferred[None]:
 def ground(tmp_path: Path, reactor: ThreadedMemoryReactor) -> Iterator[Ground]:
     place = Ground(tmp_path, reactor)
     yield place
-    for server in list(place.servers):
-        place.stop(server)
+    try:
+        for server in list(place.servers):
+            place.stop(server)
+    finally:
+        place.end_threads()
 
 
 class TestAStart:

@@ -45,7 +45,7 @@ class Office:
         return self.side.directory.current.accounts[f"bob@{DOMAIN}"]
 
     def use(self, *accounts: Account, alias: Alias | None = None) -> None:
-        aliases = {DOMAIN: (alias,)} if alias else {}
+        aliases: dict[str, tuple[Alias, ...]] = {DOMAIN: (alias,)} if alias else {}
         self.side.directory.take({account.login: account for account in accounts}, aliases)
 
 

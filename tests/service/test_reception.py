@@ -234,7 +234,7 @@ def test_while_a_part_is_written_nothing_more_is_read(rig: SmtpRig) -> None:
     client = rig.greeted()
     begin(client)
     rig.bodies.is_held = True
-    for _ in range(4):
+    for _ in range(9):
         client.send(LINE * 60)
     assert rig.bodies.calls == 1
     assert client.wire.producerState == "paused"
@@ -243,7 +243,7 @@ def test_while_a_part_is_written_nothing_more_is_read(rig: SmtpRig) -> None:
     assert client.wire.producerState == "producing"
     client.send(b".\r\n")
     queue_id_of(client.hear())
-    assert rig.contents()[0].endswith(LINE * 240)
+    assert rig.contents()[0].endswith(LINE * 540)
 
 
 def test_a_prefix_that_cannot_be_made_is_trouble_of_ours(
@@ -319,6 +319,20 @@ def test_a_large_message_that_went_round_too_often_drops_its_file(rig: SmtpRig) 
     assert send(client, b"Received: x\r\n" * 3 + LARGE) == ["554 5.4.6 Too many Received fields: a mail loop"]
     assert rig.body_files() == []
     queue_id_of(send(client, b"Received: x\r\n" * 2 + LARGE + b"Received: x\r\n"))
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_what_lay_in_a_recipients_mailbox_before_is_refused_and_not_reported_later(
+    rig: SmtpRig, content: bytes
+) -> None:
+    loop = ["554 5.4.6 the message was in this mailbox already: a mail loop"]
+    client = rig.greeted()
+    assert send(client, b"delivered-to: Anna@example.org\r\n" + content) == loop
+    assert send(client, b"Delivered-To: bert@example.org\r\n" + content, "team@example.org") == loop
+    assert rig.body_files() == []
+    assert rig.rows() == 0
+    queue_id_of(send(client, b"Delivered-To: bert@example.org\r\n" + content))
+    queue_id_of(send(client, b"Delivered-To: x@relay.example\r\n" + content, "x@relay.example"))
 
 
 def test_a_new_transaction_begins_empty(rig: SmtpRig) -> None:

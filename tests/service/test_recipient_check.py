@@ -8,7 +8,8 @@ import attrs
 import pytest
 from twisted.internet.address import IPv6Address
 
-from tests.support.smtp_rig import MEMBER, Client, SmtpRig
+from tests.support.smtp_parts import Client
+from tests.support.smtp_rig import MEMBER, SmtpRig
 
 ACCEPTED = ["250 2.1.5 Recipient ok"]
 
@@ -26,7 +27,7 @@ def offer(client: Client, recipient: str) -> list[str]:
 
 def test_the_address_is_that_of_the_connection(rig: SmtpRig) -> None:
     client = rig.greeted()
-    client.wire.hostAddr = IPv6Address("TCP", "2001:DB8::25%eth0", 25)  # type: ignore[assignment]
+    client.wire.hostAddr = IPv6Address("TCP", "2001:DB8::25%eth0", 25)
     assert offer(client, "postmaster@[IPv6:2001:db8:0::25]") == ACCEPTED
     assert offer(client, "postmaster@[IPv6:2001:db8:0::26]")[0].startswith("550 5.7.1 ")
     assert offer(client, "postmaster@[192.168.1.1]")[0].startswith("550 5.7.1 ")
@@ -34,7 +35,7 @@ def test_the_address_is_that_of_the_connection(rig: SmtpRig) -> None:
 
 def test_on_a_socket_for_both_versions_it_is_the_ipv4_address(rig: SmtpRig) -> None:
     client = rig.greeted()
-    client.wire.hostAddr = IPv6Address("TCP", "::ffff:198.51.100.1", 25)  # type: ignore[assignment]
+    client.wire.hostAddr = IPv6Address("TCP", "::ffff:198.51.100.1", 25)
     assert offer(client, "anna@[198.51.100.1]") == ACCEPTED
 
 
@@ -76,3 +77,12 @@ def test_the_message_goes_to_the_mailbox_and_the_report_would_name_the_literal(r
         "anna@example.org",
         "anna@[192.168.1.1]",
     )
+
+
+def test_a_refusal_is_logged_with_the_protocol_that_was_spoken(rig: SmtpRig) -> None:
+    client = rig.connect()
+    client.say("HELO client.example")
+    offer(client, "x@elsewhere.example")
+    offer(rig.greeted(), "x@elsewhere.example")
+    words = [line.split(" proto=")[1].split()[0] for line in rig.mail_lines() if " reject: " in line]
+    assert words == ["SMTP", "ESMTP"]

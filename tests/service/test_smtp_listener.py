@@ -44,10 +44,9 @@ def rig(tmp_path: Path) -> Iterator[SmtpRig]:
 # Greeting
 
 
-def test_a_client_is_greeted_at_once_and_without_nagle(rig: SmtpRig) -> None:
+def test_a_client_is_greeted_at_once(rig: SmtpRig) -> None:
     client = rig.connect()
     assert client.hear() == [GREETING]
-    assert client.wire.has_no_delay
     assert client.wire.producer is client.connection
     assert client.wire.streaming
     assert verifyObject(IPushProducer, client.connection)

@@ -9,7 +9,7 @@ from sqlite3 import Connection
 
 import pytest
 
-from kms.domain.content import CHUNK_OCTETS, FileContent
+from kms.domain.content import CHUNK_OCTETS, FileContent, InlineContent
 from kms.domain.queue_entry import format_queue_id
 from kms.store.bodies import (
     BodyDamaged,
@@ -145,6 +145,10 @@ def test_the_head_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "read", lambda descriptor, octets: real(descriptor, min(octets, 100)))
     assert read_head(content, 777) == DATA[:777]
     assert read_head(content, 10**9) == DATA
+
+
+def test_the_head_of_a_content_in_memory_needs_no_file() -> None:
+    assert read_head(InlineContent(DATA), 777) == DATA[:777]
 
 
 def test_a_head_that_is_cut_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

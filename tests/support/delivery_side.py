@@ -192,7 +192,7 @@ class DeliverySide:
         return entry, content
 
     async def read_head(self, content: Content, octets: int) -> bytes:
-        return content.data[:octets] if isinstance(content, InlineContent) else read_head(content, octets)
+        return read_head(content, octets)
 
     def remove_body(self, path: str) -> None:
         self.removed_bodies.append(path)
