@@ -10,7 +10,7 @@ import os
 import select
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -77,7 +77,6 @@ def makeService(options: Options) -> IService:
         return MailServer(settings, path, reactor, is_foreground=_is_foreground(options))
     except TlsFilesError as error:
         _end([str(error)])
-        raise
 
 
 def _load(path: Path) -> Settings:
@@ -85,10 +84,9 @@ def _load(path: Path) -> Settings:
         return load_settings(path)
     except ConfigError as error:
         _end([str(problem) for problem in error.problems])
-        raise
 
 
-def _end(problems: list[str]) -> None:
+def _end(problems: list[str]) -> NoReturn:
     for problem in problems:
         print(problem, file=sys.stderr)
     raise SystemExit(EX_CONFIG)

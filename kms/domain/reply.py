@@ -72,6 +72,7 @@ TOO_BUSY = Reply(421, EnhancedStatus(4, 3, 2), "Too many connections, try again 
 IDLE_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Timeout, closing connection")
 SESSION_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Session lasted too long, closing connection")
 TOO_MANY_ERRORS = Reply(421, status.EnhancedStatus(4, 7, 0), "Too many errors, closing connection")
+ACCOUNT_DISABLED = Reply(421, EnhancedStatus(4, 7, 0), "Your account is not enabled, closing connection")
 TOO_MANY_FAILED_LOGINS = Reply(421, EnhancedStatus(4, 7, 0), "Too many failed logins, closing connection")
 NOT_SMTP = Reply(554, EnhancedStatus(5, 5, 1), "This is a mail server")
 ONLY_QUIT = Reply(503, status.INVALID_COMMAND, "Not served here; only QUIT is left")

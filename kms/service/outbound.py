@@ -51,6 +51,7 @@ class _Destination:
     waiting: deque[Transmission] = attrs.field(factory=deque)
     running: int = 0
     uncommitted: int = 0
+    failures: int = 0  # attempts in a row that reached no server
 
 
 @attrs.define
@@ -183,11 +184,37 @@ class Outbound:
         destination.uncommitted += 1
         try:
             transmission.done(*result)
+            self._back_off(destination, *result)
         finally:
             self._start_more()
             self._tell_drained()
+
+    def _back_off(
+        self, destination: _Destination, outcomes: dict[int, Outcome], through_smarthost: bool
+    ) -> None:
+        """Defer all that waits for a destination none of whose servers can be reached, try after try."""
+        last = _find_unreached(outcomes)
+        destination.failures = 0 if last is None else destination.failures + 1
+        if last is None or destination.failures < self.rules.per_destination:
+            return
+        waiting, destination.waiting = destination.waiting, deque()
+        for transmission in waiting:
+            destination.uncommitted += 1
+            numbers = [recipient.recipient_id for recipient in transmission.recipients]
+            transmission.done(dict.fromkeys(numbers, last), through_smarthost)
 
     def _forget_idle(self, destination: _Destination) -> None:
         if not destination.waiting and not destination.running and not destination.uncommitted:
             del self._destinations[destination.domain]
             self._turn.remove(destination)
+
+
+def _find_unreached(outcomes: dict[int, Outcome]) -> Outcome | None:
+    """Give the outcome that stands for all, where no server was reached (RFC 3463: X.4.Y); else None."""
+    last = None
+    for outcome in outcomes.values():
+        status = outcome.reply.status
+        if not isinstance(outcome, DeferredOutcome) or status is None or status.subject != 4:
+            return None
+        last = outcome
+    return last

@@ -56,6 +56,7 @@ class Queue:
         self._held = 0
         self._held_octets = 0
         self._log = Logger(namespace="kms.queue")
+        self.is_local: Callable[[QueueEntry], bool] = _is_unknown
         self.on_accepted: Callable[[QueueEntry, Content], object] = _ignore
         self.on_waiting: Callable[[], object] = _ignore
 
@@ -70,8 +71,11 @@ class Queue:
 
     @property
     def has_room(self) -> bool:
-        """True while more messages may be held in memory for their attempt."""
-        return self._held < _MOST_HELD and self._held_octets < _MOST_HELD_OCTETS
+        """True while more messages may be held in memory for their attempt, wherever they go."""
+        return self._has_room(_SHARE_OF_ALL)
+
+    def _has_room(self, share: float) -> bool:
+        return self._held < _MOST_HELD * share and self._held_octets < _MOST_HELD_OCTETS * share
 
     def _hold(self, content: Content) -> None:
         self._held += 1
@@ -89,7 +93,8 @@ class Queue:
             Fires after the commit; the first attempt begins then too. Fails with StoreError, and nothing is
             kept.
         """
-        new = NewEntry(entry, content, is_leased=self.has_room)
+        is_leased = self.has_room or (self._has_room(1.0) and self.is_local(entry))
+        new = NewEntry(entry, content, is_leased)
         if new.is_leased:
             self._hold(content)
         added = self._database.run_batched(self._store.add, new)
@@ -132,6 +137,11 @@ class Queue:
     async def earliest_due(self) -> datetime | None:
         """When the next entry that nobody holds is due; None for an empty queue."""
         return await self._database.run(earliest_due)
+
+
+def _is_unknown(_: QueueEntry) -> bool:
+    """Nobody knows yet which domains are local."""
+    return False
 
 
 def _ignore(*_: object) -> None:

@@ -110,6 +110,7 @@ class QueueRunner:
         self._settling = 0
         self._idle: Deferred[None] | None = None
         self._log = Logger(namespace="kms.queue")
+        queue.is_local = self._is_local
         queue.on_accepted = self._begin
         queue.on_waiting = self.wake
 
@@ -139,6 +140,11 @@ class QueueRunner:
         if self._idle is not None and not self._settling:
             idle, self._idle = self._idle, None
             idle.callback(None)
+
+    def _is_local(self, entry: QueueEntry) -> bool:
+        directory = self._directory.current
+        domains = {recipient.forward_path.domain for recipient in entry.envelope.recipients}
+        return all(classify_domain(directory, domain) is DomainKind.LOCAL for domain in domains)
 
     # What is due
 
@@ -339,5 +345,7 @@ class QueueRunner:
         self._queue.let_go(attempt.content)
         for destination in attempt.destinations:
             self._outbound.committed(destination)
+        if self._must_claim_again and self._queue.has_room:
+            self.wake()
         if self._must_claim_again and self._queue.has_room:
             self.wake()

@@ -237,12 +237,19 @@ class Reception:
 
     def _accepted(self, _: object, visit: Visit, entry: QueueEntry) -> Reply:
         login = visit.account.login if visit.account else None
-        self._mail_log.accepted(entry, visit.client, visit.session.client_name, login)
+        self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
         return reply.queued(entry.queue_id)
 
     def _refuse(self, visit: Visit, transaction: Transaction, refusal: Reply) -> Reply:
         name = visit.session.client_name
-        self._mail_log.rejected("END-OF-MESSAGE", visit.client, name, refusal, transaction.reverse_path)
+        self._mail_log.rejected(
+            "END-OF-MESSAGE",
+            visit.client,
+            name,
+            refusal,
+            transaction.reverse_path,
+            protocol=visit.protocol_word,
+        )
         return refusal
 
     def _content_refused(self, visit: Visit, event: ContentRefused) -> Answer:

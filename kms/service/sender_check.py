@@ -57,14 +57,26 @@ class SenderCheck:
     def judge_at_once(self, visit: Visit, event: SenderOffered) -> Reply | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
         rules = self.rules
-        refusal = judge_free_space(self._free_octets(), rules) or judge_declared_size(
-            event.declared_octets, rules
+        refusal = (
+            self._judge_login(visit)
+            or judge_free_space(self._free_octets(), rules)
+            or judge_declared_size(event.declared_octets, rules)
         )
         if refusal is not None:
             return self._refuse(visit, event.reverse_path, refusal)
         if event.reverse_path is not None and self._must_ask(event.reverse_path):
             return None
         return self._open(visit, event.reverse_path)
+
+    def _judge_login(self, visit: Visit) -> Reply | None:
+        """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
+        if visit.account is None:
+            return None
+        account = self._directory.current.accounts.get(visit.account.login)
+        if account is None or not account.is_enabled:
+            return reply.ACCOUNT_DISABLED
+        visit.account = account
+        return None
 
     def _must_ask(self, sender: Mailbox) -> bool:
         rules = self.rules

@@ -271,7 +271,7 @@ def _create(path: str) -> int:
 
 def create_mailbox(folder: str) -> None:
     """Make a Maildir and what is missing above it, for the owner only, on disk when this returns."""
-    for name in FOLDERS:
+    for name in reversed(FOLDERS):  # tmp last: it is what a delivery looks for
         _create_folder(f"{folder}/{name}")
 
 

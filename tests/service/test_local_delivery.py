@@ -127,7 +127,7 @@ class TestAMessage:
     def test_that_comes_again_after_a_crash_finds_its_own_file(self, rig: Rig) -> None:
         rig.deliver(ALICE)
         rig.run()
-        rig.deliver(ALICE, fence=1)
+        rig.deliver(ALICE, fence=2)
         rig.run()
         assert [type(outcome) for _, outcome in rig.outcomes] == [Delivered, Delivered]
         assert len(rig.messages(ALICE)) == 1
@@ -138,7 +138,7 @@ class TestAMessage:
         new = rig.folder / "mailboxes" / DOMAIN / "alice" / "Maildir" / "new"
         (file,) = new.iterdir()
         file.rename(new.with_name("cur") / f"{file.name}:2,S")
-        rig.deliver(ALICE, fence=1)
+        rig.deliver(ALICE, fence=2)
         rig.run()
         assert isinstance(rig.outcomes[-1][1], Delivered)
         assert not rig.messages(ALICE)

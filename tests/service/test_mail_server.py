@@ -441,6 +441,24 @@ class TestAStop:
         assert connection.execute("SELECT count(*) FROM message").fetchone() == (0,)
         connection.close()
 
+    def test_lets_the_batch_that_is_written_to_mailboxes_end_and_records_it(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ground.add_accounts("m1", domain="target.test")
+        ground.path.write_text(CONFIGURATION.replace("local = example.test", "local = target.test"))
+        server = ground.start()
+        written: Deferred[list[OSError | None]] = Deferred()
+        monkeypatch.setattr(server.app.mailboxes, "deliver", lambda items: written)
+        ground.reactor.wait_for(server.app.queue.accept(make_entry(9), CONTENT))
+        ground.reactor.turn()
+        stopped = stopping(server)
+        ground.servers.remove(server)
+        ground.reactor.turn(3)
+        assert not stopped.called
+        written.callback([None])
+        ground.reactor.wait_for(stopped)
+        assert "9: removed" in (ground.folder / "var" / "log" / "mail.log").read_text()
+
     def test_of_a_server_whose_start_failed_does_no_harm(self, ground: Ground) -> None:
         ground.reactor.busy = {110}
         server = ground.make()

@@ -4,8 +4,9 @@ from pathlib import Path
 import attrs
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
-from kms.domain.content import InlineContent
+from kms.domain.content import Content, InlineContent
 from kms.domain.queue_entry import QueueEntry
 from kms.service.clock import ClockOf
 from kms.service.queue import Queue
@@ -85,6 +86,18 @@ class TestAcceptance:
         result_of(queue.accept(make_entry(1), CONTENT))
         assert leased(database) == [1]
         assert result_of(queue.claim(10)) == ([], [])
+
+    def test_stands_though_the_attempt_cannot_begin(
+        self, queue: Queue, database: SynchronousDatabase
+    ) -> None:
+        def breaks(entry: QueueEntry, content: Content) -> None:
+            raise RuntimeError("a fault of ours")
+
+        queue.on_accepted = breaks
+        with capturedLogs() as events:
+            assert result_of(queue.accept(make_entry(1), CONTENT)) is None
+        assert stored(database) == [1]
+        assert any("a fault of ours" in str(event.get("log_failure")) for event in events)
 
     def test_that_fails_keeps_nothing(self, queue: Queue, database: SynchronousDatabase) -> None:
         listener = Listener(queue)

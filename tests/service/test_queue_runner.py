@@ -519,6 +519,21 @@ class TestARestart:
         assert len(second.mailbox(ALICE)) == 1
         assert not second.queued()
 
+    def test_after_the_reader_has_seen_the_message_does_not_deliver_it_again(self, tmp_path: Path) -> None:
+        first = DeliverySide(tmp_path, AddressedSender()).start()
+        first.accept(ALICE)
+        first.database.failures.append(StoreError("the machine dies here"))
+        with capturedLogs():
+            first.advance()
+        first.crash()
+        new = Path(first.mailboxes.folder(Account("alice", DOMAIN))) / "new"
+        (file,) = new.iterdir()
+        file.rename(new.with_name("cur") / f"{file.name}:2,S")
+        second = DeliverySide(tmp_path, AddressedSender(), now=START + MINUTE).start()
+        second.advance()
+        assert not second.mailbox(ALICE)
+        assert not second.queued()
+
     def test_with_much_that_waits_does_not_try_what_is_not_due(self, tmp_path: Path) -> None:
         first = DeliverySide(tmp_path, AddressedSender({"far@far.test": [BUSY]})).start()
         for _ in range(20):

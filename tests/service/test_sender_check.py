@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from kms.policy.transaction import TransactionRules
+from kms.store.accounts import set_enabled
 from tests.support.log_events import logged
+from tests.support.results import result_of
 from tests.support.smtp_parts import SlowResolver
 from tests.support.smtp_rig import MEMBER, SmtpRig
 
@@ -123,3 +125,14 @@ def test_a_declared_size_is_judged_by_the_newest_rules(tmp_path: Path, limit: in
     rig.senders.rules = TransactionRules(max_message_octets=limit, sender_domain_must_exist=False)
     [answer] = client.say(f"{MAIL} SIZE=101")
     assert answer.startswith("552 5.3.4" if limit else "250 2.1.0")
+
+
+def test_a_login_ends_with_its_account_also_in_an_open_session(tmp_path: Path) -> None:
+    rig = make_rig(tmp_path, sender_domain_must_exist=False)
+    client = rig.greeted()
+    assert client.say("AUTH PLAIN AGFubmFAZXhhbXBsZS5vcmcAc2VjcmV0")[0].startswith("235 ")
+    assert client.say(MAIL, "RCPT TO:<far@elsewhere.example>", "RSET")[1].startswith("250 ")
+    set_enabled(rig.database.connection, "anna@example.org", False)
+    result_of(rig.directory.load())
+    assert client.say(MAIL) == ["421 4.7.0 Your account is not enabled, closing connection"]
+    assert client.is_lost

@@ -39,6 +39,7 @@ def test_the_fact_of_authentication_has_three_values(visit: Visit) -> None:
 
 def test_a_visit_begins_in_clear_text_without_transaction_and_account(visit: Visit) -> None:
     assert visit.describe_tls() is None
+    assert visit.server_address() is None
     assert visit.transaction is None
     assert visit.account is None
     visit.drop_transaction()

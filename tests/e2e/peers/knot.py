@@ -33,13 +33,13 @@ _TOP = "@ 3600 IN SOA ns.test. hostmaster.test. 1 3600 600 86400 1\n@ 3600 IN NS
 
 
 class Knot:
-    """Serves `records` (zone file lines relative to `test.`) on 127.0.0.1 and a port of its own."""
+    """Serves `records` (zone file lines relative to `test.`) on 127.0.0.1 and a port of its own, or the one given."""
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path, records: Sequence[str]) -> None:
+    def __init__(self, folder: Path, records: Sequence[str], port: int = 0) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         for name in ("run", "db"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "test.zone").write_text(
