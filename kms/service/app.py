@@ -97,11 +97,11 @@ class App:
         nameservers = tuple(map(str, settings.dns.nameservers))
         self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
         self.certificate = ServedCertificate(self.hostname, settings.tls_dir)
-        passwords = PasswordChecker(
+        self.passwords = PasswordChecker(
             self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
         )
         realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
+        self.portal = make_portal(realm, self.passwords, WindowChecker(self.windows))
 
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
@@ -240,6 +240,7 @@ class App:
         self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
+        self.passwords.with_scram = settings.auth.has_scram
         for name, factory in self.smtp.items():
             factory.use(self.service_rules(settings, name))
 

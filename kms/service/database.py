@@ -27,7 +27,7 @@ from kms.store.schema import StoreError, open_database, open_reader
 
 __all__ = ["Database", "StoreError"]
 
-_GATHER_SECONDS = 0.0
+_GATHER_SECONDS = 0.0003
 _MANY_PENDING = 2_000
 
 T = TypeVar("T")

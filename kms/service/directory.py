@@ -11,7 +11,8 @@ import attrs
 from kms.config.settings import Settings
 from kms.domain.account import Account, Alias, Directory
 from kms.domain.address import Mailbox
-from kms.policy.recipient import Resolution, resolve_recipient
+from kms.domain.queue_entry import QueueEntry
+from kms.policy.recipient import DomainKind, Resolution, classify_domain, resolve_recipient
 from kms.service.database import Database
 from kms.store.accounts import load_accounts_and_aliases
 
@@ -42,6 +43,11 @@ class DirectoryCache:
         """Make a snapshot of these accounts and aliases and the configured domains."""
         self.current = attrs.evolve(self.current, accounts=accounts, aliases=aliases)
         self._resolved.clear()
+
+    def has_only_local(self, entry: QueueEntry) -> bool:
+        """Tell whether all the recipients of a queue entry are in local domains."""
+        domains = (recipient.forward_path.domain for recipient in entry.envelope.recipients)
+        return all(classify_domain(self.current, domain) is DomainKind.LOCAL for domain in domains)
 
     def resolve(self, mailbox: Mailbox) -> Resolution:
         """Find the targets of an address in a local domain; answers are remembered until the next change."""

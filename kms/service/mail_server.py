@@ -122,13 +122,17 @@ class MailServer(service.Service):
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
-        if settings.relay.mode is RelayMode.OPEN:
-            app.security_log.open_relay_started()
-            self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
+        self._tell_of_open_relay()
         app.runner.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))
+
+    def _tell_of_open_relay(self) -> None:
+        """Say that relay control is off, at every start and every reload with that setting."""
+        if self.app.settings.relay.mode is RelayMode.OPEN:
+            self.app.security_log.open_relay_started()
+            self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
 
     def _start_threads(self) -> None:
         """Last of what can fail: a start that fails leaves no thread that would keep the process."""
@@ -167,6 +171,7 @@ class MailServer(service.Service):
         except (OSError, TlsFilesError) as error:
             return (str(error),)
         self.app.use(settings)
+        self._tell_of_open_relay()
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
         return ()

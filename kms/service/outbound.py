@@ -183,8 +183,8 @@ class Outbound:
         destination.running -= 1
         destination.uncommitted += 1
         try:
-            transmission.done(*result)
             self._back_off(destination, *result)
+            transmission.done(*result)
         finally:
             self._start_more()
             self._tell_drained()
@@ -198,10 +198,13 @@ class Outbound:
         if last is None or destination.failures < self.rules.per_destination:
             return
         waiting, destination.waiting = destination.waiting, deque()
+        destination.uncommitted += len(waiting)
         for transmission in waiting:
-            destination.uncommitted += 1
             numbers = [recipient.recipient_id for recipient in transmission.recipients]
-            transmission.done(dict.fromkeys(numbers, last), through_smarthost)
+            try:
+                transmission.done(dict.fromkeys(numbers, last), through_smarthost)
+            except Exception:
+                self._log.failure("An outcome could not be recorded")
 
     def _forget_idle(self, destination: _Destination) -> None:
         if not destination.waiting and not destination.running and not destination.uncommitted:

@@ -129,7 +129,7 @@ class PasswordChecker:
         self._pool = pool
         self._reactor = reactor
         self._clock = clock
-        self._with_scram = with_scram
+        self.with_scram = with_scram
         self._key = os.urandom(32)
         self._verified: dict[bytes, float] = {}
         self._hashing = 0
@@ -173,7 +173,7 @@ class PasswordChecker:
     async def _rehash(self, name: str, password: str, known: str) -> None:
         """Keep the password in today's form. Whatever hinders that, the login was right."""
         try:
-            verifiers = await self._hash(store.make_verifiers, password, self._with_scram)
+            verifiers = await self._hash(store.make_verifiers, password, self.with_scram)
             await self._database.run(
                 lambda connection: store.replace_verifiers(connection, name, known, verifiers)
             )

@@ -110,7 +110,7 @@ class QueueRunner:
         self._settling = 0
         self._idle: Deferred[None] | None = None
         self._log = Logger(namespace="kms.queue")
-        queue.is_local = self._is_local
+        queue.is_local = directory.has_only_local
         queue.on_accepted = self._begin
         queue.on_waiting = self.wake
 
@@ -140,11 +140,6 @@ class QueueRunner:
         if self._idle is not None and not self._settling:
             idle, self._idle = self._idle, None
             idle.callback(None)
-
-    def _is_local(self, entry: QueueEntry) -> bool:
-        directory = self._directory.current
-        domains = {recipient.forward_path.domain for recipient in entry.envelope.recipients}
-        return all(classify_domain(directory, domain) is DomainKind.LOCAL for domain in domains)
 
     # What is due
 

@@ -74,7 +74,7 @@ class SecurityLog:
         self.lines.write(f"Relay window of IP address {escape(client)}, user {escape(login)}, revoked")
 
     def open_relay_started(self) -> None:
-        """The server started in open mode."""
+        """The server started in open mode, or took it up at a reload."""
         self.lines.write(
             "OPEN RELAY: relay control is off ([relay] mode = open), any client may send to any domain"
         )

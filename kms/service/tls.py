@@ -209,10 +209,13 @@ def describe(transport: object) -> str | None:
     """Name the version and cipher of a connection, such as "TLSv1.3 TLS_AES_256_GCM_SHA384".
 
     Returns:
-        None when the connection is not encrypted, or not yet.
+        None when the connection is not encrypted, or not yet, or is gone.
     """
     get_handle = getattr(transport, "getHandle", None)
-    handle = get_handle() if get_handle is not None else None
+    try:
+        handle = get_handle() if get_handle is not None else None
+    except AttributeError:  # Twisted's TCP transport has no socket any more once it is lost
+        return None
     if not isinstance(handle, SSL.Connection):
         return None
     cipher = handle.get_cipher_name()

@@ -263,7 +263,7 @@ def _configure(connection: Connection) -> None:
         "page_size = 8192",
         "journal_mode = WAL",
         "synchronous = FULL",
-        "wal_autocheckpoint = 1000",
+        "wal_autocheckpoint = 4000",
         "journal_size_limit = 67108864",
         "cache_size = -16384",
         "temp_store = MEMORY",

@@ -13,27 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.peers.clients import Clients
-from tests.e2e.peers.dovecot import SaslServer
 from tests.e2e.peers.kms_server import Kms
 from tests.e2e.peers.knot import Knot
 from tests.e2e.peers.postfix import Postfix, PostfixSettings
-from tests.e2e.peers.process import free_port, missing_packages, run
+from tests.e2e.peers.process import free_port, missing_packages
+from tests.e2e.peers.world import DOWN_HOST, FAR_HOST, OFFICE, RECORDS, SMARTHOST, Smarthost, make_far
 
 StartKms = Callable[..., Kms]
 
-FAR_HOST, DOWN_HOST, SMARTHOST = "127.0.0.11", "127.0.0.12", "127.0.0.13"
-STRANGER, OFFICE, VISITOR = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 DIRECT_PORT = free_port(FAR_HOST)
-
-RECORDS = (
-    "far MX 10 mx.far",
-    f"mx.far A {FAR_HOST}",
-    "down MX 10 mx.down",
-    f"mx.down A {DOWN_HOST}",
-    "stranger MX 10 mx.stranger",
-    f"mx.stranger A {STRANGER}",
-    "nomail MX 0 .",
-)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -77,14 +65,7 @@ def knot(ground: Path) -> Iterator[Knot]:
 @pytest.fixture(scope="session")
 def far(ground: Path) -> Iterator[Postfix]:
     """The foreign world: the MX of far.test, with one mailbox."""
-    settings = PostfixSettings(
-        hostname="mx.far.test",
-        host=FAR_HOST,
-        port=DIRECT_PORT,
-        mailboxes=["box@far.test", "second@far.test"],
-        domains=["far.test"],
-    )
-    server = Postfix(ground / "far", settings)
+    server = make_far(ground / "far", DIRECT_PORT)
     server.start()
     yield server
     server.stop()
@@ -108,44 +89,9 @@ def down(ground: Path) -> Iterator[Postfix]:
 @pytest.fixture(scope="session")
 def smarthost(ground: Path) -> Iterator[Postfix]:
     """A Postfix that takes mail only after AUTH (`office`, `let me relay`), in clear or after STARTTLS."""
-    folder = ground / "smarthost"
-    certificate(ground / "smarthost.pem", "smart.test")
-    settings = PostfixSettings(
-        hostname="smart.test",
-        host=SMARTHOST,
-        port=free_port(SMARTHOST),
-        mailboxes=["box@far.test", "box@elsewhere.test"],
-        domains=["far.test", "elsewhere.test"],
-        more={
-            "mynetworks": "",
-            "smtpd_sasl_auth_enable": "yes",
-            "smtpd_sasl_type": "dovecot",
-            "smtpd_sasl_path": "private/auth",
-            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
-            "smtpd_recipient_restrictions": "permit_sasl_authenticated, reject",
-            "smtpd_tls_security_level": "may",
-            "smtpd_tls_loglevel": "1",
-            "smtpd_tls_chain_files": str(ground / "smarthost.pem"),
-        },
-    )
-    server = Postfix(folder, settings)
-    server.start()
-    sasl = SaslServer(ground / "sasl", server.queue / "private" / "auth", {"office": "let me relay"})
-    yield server
-    sasl.stop()
-    server.stop()
-
-
-def certificate(path: Path, name: str) -> None:
-    """Write a key and a self-signed certificate."""
-    key, chain = path.with_suffix(".key"), path.with_suffix(".crt")
-    result = run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "30", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
-         "-keyout", key, "-out", chain]
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    path.write_bytes(key.read_bytes() + chain.read_bytes())
+    world = Smarthost(ground, free_port(SMARTHOST))
+    yield world.server
+    world.stop()
 
 
 def unused(ground: Path, name: str) -> Path:

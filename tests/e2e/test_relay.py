@@ -4,12 +4,13 @@ import base64
 
 import pytest
 
-from tests.e2e.conftest import OFFICE, STRANGER, VISITOR, StartKms
+from tests.e2e.conftest import StartKms
 from tests.e2e.peers.clients import Clients
 from tests.e2e.peers.kms_server import PASSWORD, Kms
 from tests.e2e.peers.postfix import Postfix
 from tests.e2e.peers.process import wait_until
 from tests.e2e.peers.telnet import Telnet
+from tests.e2e.peers.world import OFFICE, STRANGER, VISITOR
 
 ALICE = "alice@example.test"
 FAR = "box@far.test"

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.e2e.conftest import OFFICE, StartKms
+from tests.e2e.conftest import StartKms
 from tests.e2e.peers.clients import Clients
 from tests.e2e.peers.kms_server import PASSWORD, Kms
 from tests.e2e.peers.postfix import Postfix
 from tests.e2e.peers.process import wait_until
 from tests.e2e.peers.telnet import Telnet
+from tests.e2e.peers.world import OFFICE
 
 ALICE = "alice@example.test"
 LOGIN = ("-a", "PLAIN", "-au", ALICE, "-ap", PASSWORD)

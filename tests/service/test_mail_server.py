@@ -297,6 +297,15 @@ class TestAReload:
         assert server.reload() == ()
         assert server.app.runner.rules.intervals[0].total_seconds() == 420
 
+    def test_warns_loudly_of_an_open_relay(self, ground: Ground) -> None:
+        server = ground.start()
+        ground.configure("[relay]\nmode = open\ni_know_this_is_an_open_relay = yes\n")
+        with capturedLogs() as events:
+            assert server.reload() == ()
+        server.app.security_log.lines.flush()
+        assert "OPEN RELAY" in (ground.folder / "var/log/security.log").read_text()
+        assert any("OPEN RELAY" in str(event.get("log_format")) for event in events)
+
     def test_that_has_faults_names_them_all_and_keeps_the_old_configuration(self, ground: Ground) -> None:
         server = ground.start()
         before = server.app.settings

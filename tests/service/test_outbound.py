@@ -127,6 +127,46 @@ class TestUncommittedOutcomes:
         assert [sending.domain for sending in sender.sendings] == ["two.test"]
 
 
+UNREACHED = Deferred(reply.NO_HOST_ANSWERED, "mx.test")
+
+
+class TestADestinationOutOfReach:
+    def test_is_put_off_as_a_whole_after_as_many_failures_as_it_may_have_connections(self) -> None:
+        sender = HeldSender()
+        rig = Rig(sender, each=2)
+        rig.commits_at_once = True
+        for _ in range(10):
+            rig.submit("far.test")
+        rig.submit("near.test")
+        sender.of("far.test")[0].finish(UNREACHED)
+        assert len(rig.outcomes) == 1
+        sender.of("far.test")[1].finish(UNREACHED)
+        assert [outcomes for domain, outcomes, _ in rig.outcomes] == [{1: UNREACHED}] * 9
+        assert sender.of("near.test")
+
+    def test_is_tried_on_where_a_server_answers_now_and_then(self) -> None:
+        sender = HeldSender()
+        rig = Rig(sender, each=2)
+        rig.commits_at_once = True
+        for _ in range(6):
+            rig.submit("far.test")
+        for outcome in (UNREACHED, BUSY, UNREACHED, TAKEN, UNREACHED):
+            sender.finish(outcome)
+        assert sender.started == 6
+        assert len(rig.outcomes) == 5
+
+    def test_is_put_off_though_one_of_the_outcomes_cannot_be_taken(self) -> None:
+        sender = HeldSender()
+        rig = Rig(sender, each=1)
+        for _ in range(3):
+            rig.submit("far.test")
+        rig.on_done = lambda: _break() if len(rig.outcomes) == 2 else None
+        with capturedLogs() as events:
+            sender.finish(UNREACHED)
+        assert len(rig.outcomes) == 3
+        assert any("could not be recorded" in event["log_format"] for event in events)
+
+
 class TestTurns:
     def test_go_round_so_that_much_mail_for_one_does_not_hold_up_the_others(self) -> None:
         sender = HeldSender()

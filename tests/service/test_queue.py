@@ -149,6 +149,18 @@ class TestRoomInMemory:
         queue.let_go(large)
         assert queue.has_room
 
+    def test_is_kept_for_local_mail_where_other_mail_has_taken_its_share(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("kms.service.queue._MOST_HELD", 4)
+        listener = Listener(queue)
+        queue.is_local = lambda entry: entry.number >= 5
+        for number in range(1, 8):
+            result_of(queue.accept(make_entry(number), CONTENT))
+        assert listener.accepted == [1, 2, 3, 5]
+        assert listener.waiting == 3
+        assert not queue.has_room
+
     def test_that_is_given_to_claimed_entries_is_counted_until_they_are_let_go(
         self, queue: Queue, database: SynchronousDatabase, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -66,11 +66,11 @@ def talk(words: list[bytes]) -> Client:
 class ThinReactorTests(SynchronousTestCase):
     def test_octets_come_back_and_the_close_is_seen(self) -> None:
         client = talk([b"one", b"two" * 50_000])
-        self.assertTrue(client.heard.startswith(b"one"))
-        self.assertTrue(client.was_lost)
+        assert client.heard.startswith(b"one")
+        assert client.was_lost
 
     def test_an_exception_in_a_protocol_is_logged_and_ends_that_connection_only(self) -> None:
         client = talk([b"fail"])
-        self.assertTrue(client.was_lost)
-        self.assertEqual(client.heard, b"")
-        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        assert client.was_lost
+        assert client.heard == b""
+        assert len(self.flushLoggedErrors(RuntimeError)) == 1  # type: ignore[no-untyped-call]

@@ -4,8 +4,8 @@ Run by itself it stays until Control-C, so that the dialogues of docs/first-hour
 
     .venv/bin/python -m tests.e2e.peers.world FOLDER
 
-Then DNS is served on 127.0.0.1 port 5300, far.test on 127.0.0.11 port 2600, the smarthost on 127.0.0.13 port 2600. It needs
-root and the packages of `make e2e`; FOLDER must not exist, and must lie where every user may look into it.
+Then DNS is served on 127.0.0.1 port 5300, far.test on 127.0.0.11 port 2600, the smarthost on 127.0.0.13 port 2600.
+It needs root and the packages of `make e2e`; FOLDER must not exist, and must lie where every user may look into it.
 """
 
 import signal
