@@ -103,7 +103,8 @@ class SmtpConnection(Protocol):
         self.session.receive_data(data)
         if not self._waits and not self._is_stalled:
             self._pump()
-        self._balance()
+        if self._waits or self._is_stalled or not self._is_reading:
+            self._balance()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget what was not finished; what the client had sent ahead is not carried out any more."""
@@ -137,18 +138,22 @@ class SmtpConnection(Protocol):
         """Answer events until the session needs more octets, or an answer is waited for."""
         self._is_pumping = True
         session = self.session
+        has_moved = session.is_receiving_content
         while not self._is_stalled:
             event = session.next_event()
             if event is None:
                 break
+            has_moved = True
             self._take(event)
             if self._waits:
                 break
         self._is_pumping = False
-        self._flush()
+        has_moved = self._flush() or has_moved
         if not self._waits:
-            self._await_client()
-            self.factory.session_paused(self)
+            if has_moved:
+                self._await_client()
+            if self.factory.is_draining:
+                self.factory.session_paused(self)
 
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:
@@ -176,12 +181,14 @@ class SmtpConnection(Protocol):
                 self._pump()
             self._balance()
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Send the replies so far; True where there were any."""
         data = self.session.data_to_send()
         if data:
             send_now(self.transport, data)
         if self.session.is_closing and not self._is_shut:
             self._shut()
+        return bool(data)
 
     def _shut(self) -> None:
         self._is_shut = True
@@ -217,6 +224,10 @@ class SmtpConnection(Protocol):
     # Time
 
     def _await_client(self) -> None:
+        """Give the client its time anew: for a whole command, or for the next part of its message.
+
+        Octets that complete no command win no time, so a client that sends one now and then is cut.
+        """
         if not self._is_shut:
             self.deadline = self.factory.clock.monotonic() + self.factory.command_seconds
 

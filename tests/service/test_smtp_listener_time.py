@@ -48,12 +48,31 @@ def test_each_command_begins_the_time_anew(rig: SmtpRig) -> None:
         assert client.say("NOOP") == ["250 2.0.0 Ok"]
 
 
+def test_octets_that_complete_no_command_win_no_time(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    for _ in range(4):
+        rig.advance(80)
+        client.send(b"N")
+    assert client.hear() == ["421 4.4.2 Timeout, closing connection"]
+
+
+def test_each_part_of_a_message_begins_the_time_anew(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<>", "RCPT TO:<anna@example.test>", "DATA")
+    for _ in range(5):
+        rig.advance(200)
+        client.send(b"x")
+    client.send(b"\r\n.\r\n")
+    assert client.hear()[-1].startswith("250 2.0.0 Ok: queued as")
+
+
 def test_nobody_holds_a_slot_for_ever(rig: SmtpRig) -> None:
     client = rig.greeted()
+    heard: list[str] = []
     for _ in range(40):
         rig.advance(100)
-        client.send(b"N")
-    assert client.hear() == ["421 4.4.2 Session lasted too long, closing connection"]
+        heard = client.say("NOOP") or heard
+    assert heard == ["421 4.4.2 Session lasted too long, closing connection"]
     assert client.is_lost
 
 

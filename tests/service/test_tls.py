@@ -273,3 +273,11 @@ def test_a_connection_is_described_by_version_and_cipher(tmp_path: Path) -> None
     assert describe(StringTransport()) is None
     not_yet = verifier.clientConnectionForTLS(cast(Any, None))
     assert describe(Encrypted(not_yet)) is None
+
+
+def test_a_connection_that_is_gone_is_not_described() -> None:
+    class Lost:
+        def getHandle(self) -> object:
+            return self.socket  # type: ignore[attr-defined]
+
+    assert describe(Lost()) is None

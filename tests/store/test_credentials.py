@@ -224,6 +224,16 @@ def test_an_openssl_without_argon2id_means_scrypt(monkeypatch: pytest.MonkeyPatc
         "$scrypt$ln=30,r=8,p=1$c2FsdHNhbHQ$ZGlnZXN0",
         "$scrypt$ln=14,r=8,p=1$c$ZGlnZXN0",
     ],
+    ids=[
+        "nothing",
+        "no hash",
+        "bcrypt",
+        "cut",
+        "no lanes",
+        "no parallelisation",
+        "too dear",
+        "salt is not base64",
+    ],
 )
 def test_a_damaged_hash_is_told_and_proves_nothing(damaged: str) -> None:
     with pytest.raises(StoreError):

@@ -41,16 +41,25 @@ def missing_packages() -> list[str]:
     return sorted(missing)
 
 
+_given: set[int] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody uses on this loopback address just now, below those that outgoing connections get."""
+    """A TCP port that nobody uses on this loopback address just now, below those that outgoing connections get.
+
+    No port is given twice.
+    """
     while True:
         port = random.randrange(10_000, 30_000)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 def is_listening(host: str, port: int) -> bool:
