@@ -19,7 +19,7 @@ check: .venv/dev
 # The checks, then all tests that need Python alone, with their coverage.
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='kms/domain/*,kms/policy/*,kms/config/*,kms/protocol/*' --fail-under=100

@@ -21,7 +21,8 @@ def make(path: Path) -> Path:
 
 
 def changed(path: Path) -> datetime:
-    return datetime.fromtimestamp(os.lstat(path).st_ctime, UTC)
+    """When the links of a file changed, never rounded up."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=os.lstat(path).st_ctime_ns // 1000)
 
 
 def sweep(root: Path, now: datetime) -> TmpSweep:

@@ -51,7 +51,7 @@ def test_commits_are_durable_and_pages_are_as_measured_best(path: Path) -> None:
         "journal_mode": "wal",
         "synchronous": 2,
         "page_size": 8192,
-        "wal_autocheckpoint": 1000,
+        "wal_autocheckpoint": 4000,
         "cache_size": -16384,
     }
 
