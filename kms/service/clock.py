@@ -13,6 +13,9 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+monotonic_seconds = time.monotonic
+"""What timers count by: see thin_reactor.py."""
+
 
 class Clock(Protocol):
     """What a service may ask of the time."""

@@ -1,4 +1,7 @@
-"""Twisted's epoll reactor without the log context that it makes anew for each event.
+"""Twisted's epoll reactor, with timers that no jump of the wall clock moves, and without the log context per event.
+
+Stock timers count by the wall clock: set back by a day, it would stop retries and deadlines for a day. Here they
+count by the monotonic one.
 
 The stock loop wraps every read and write in a copied log context and a call through the context tracker, only to know
 whose log prefix to print. kms logs by namespaces of its own. Whatever is more than a plain read is left to the stock
@@ -14,10 +17,13 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 from twisted.python import log
 
+from kms.service.clock import monotonic_seconds
+
 
 class ThinEPollReactor(EPollReactor):
     """An epoll reactor for a process that does not use Twisted's log prefixes."""
 
+    seconds = staticmethod(monotonic_seconds)
     _poller: Any
     _selectables: dict[int, Any]
 

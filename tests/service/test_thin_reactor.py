@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
@@ -74,3 +75,10 @@ class ThinReactorTests(SynchronousTestCase):
         assert client.was_lost
         assert client.heard == b""
         assert len(self.flushLoggedErrors(RuntimeError)) == 1  # type: ignore[no-untyped-call]
+
+    def test_timers_count_by_the_monotonic_clock(self) -> None:
+        reactor = ThinEPollReactor()  # type: ignore[no-untyped-call]
+        before = time.monotonic()  # noqa: TID251
+        assert before <= reactor.seconds() <= before + 60
+        assert reactor.callLater(5, int).getTime() < before + 65
+        reactor.removeAll()  # type: ignore[no-untyped-call]
