@@ -86,6 +86,15 @@ def classify_domain(directory: Directory, domain: str) -> DomainKind:
     return DomainKind.RELAY if domain in directory.relay_domains else DomainKind.FOREIGN
 
 
+def hides_a_route(mailbox: Mailbox) -> bool:
+    """Tell whether a local part names a further destination (`user%far`, `far!user`, `"user@far"`).
+
+    Another server might obey it. In a relay domain such an address is a matter of relay control, for that server
+    trusts us (RFC 2505 2.1).
+    """
+    return any(sign in mailbox.local_part for sign in "%!@")
+
+
 def resolve_recipient(directory: Directory, mailbox: Mailbox) -> Resolution:
     """Follow an address in a local domain, or the bare postmaster, to everyone who gets the mail.
 

@@ -34,6 +34,7 @@ from kms.service.database import Database
 from kms.service.directory import DirectoryCache
 from kms.service.relay_windows import RelayWindows
 from kms.store import credentials as store
+from kms.store.schema import StoreError
 
 _R = TypeVar("_R")
 Avatar = tuple[type[Interface], object, Callable[[], None]]
@@ -77,10 +78,16 @@ class OpensMailboxes(Protocol):
 @implementer(IPasswordLogin)
 @attrs.frozen
 class PasswordLogin:
-    """A login to be proved. Printing it never shows the password."""
+    """A login to be proved. Printing it never shows the password.
+
+    Attributes:
+        authorization: whom the client wants to act as; "" = as `user`. Another account is never allowed, but
+            another spelling of the same one is (RFC 4616 2).
+    """
 
     user: str
     password: str = attrs.field(repr=False)
+    authorization: str = ""
 
 
 @implementer(IOpenWindow)
@@ -139,9 +146,15 @@ class PasswordChecker:
         """Prove `credentials`; fails with UnauthorizedLogin, LoginsBusy or a StoreError."""
         return Deferred.fromCoroutine(self._prove(credentials))
 
+    def _acts_as_itself(self, login: PasswordLogin, account: Account | None) -> bool:
+        return (
+            not login.authorization or find_account(self._directory.current, login.authorization) == account
+        )
+
     async def _prove(self, login: PasswordLogin) -> bytes | tuple[()]:
         account = find_account(self._directory.current, login.user)
-        name = account.login if account is not None and account.is_enabled else ""
+        is_usable = account is not None and account.is_enabled and self._acts_as_itself(login, account)
+        name = account.login if account is not None and is_usable else ""
         verifier = await self._database.read(lambda connection: store.load_password_hash(connection, name))
         digest = self._digest(name, login.password, verifier or "")
         if verifier is not None and self._verified.get(digest, 0.0) > self._clock.monotonic():
@@ -205,6 +218,7 @@ class Realm:
         self._directory = directory
         self._mailboxes = mailboxes
         self._windows = windows
+        self._log = Logger(namespace="kms.portal")
 
     def requestAvatar(
         self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
@@ -225,6 +239,10 @@ class Realm:
         mailbox = await self._mailboxes.open(account)
         try:
             await self._windows.open(client, account.login)
+        except StoreError as error:  # a full disk must not keep people from deleting their mail
+            self._log.error(
+                "The relay window of {client} cannot be stored: {error}", client=client, error=error
+            )
         except BaseException:
             mailbox.close()
             raise

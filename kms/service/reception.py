@@ -135,10 +135,8 @@ class Reception:
         return self._wait(self._log_in(visit, event))
 
     async def _log_in(self, visit: Visit, event: LoginOffered) -> Reply:
-        login = PasswordLogin(event.user, event.password)
+        login = PasswordLogin(event.user, event.password, event.authorization)
         try:
-            if event.authorization not in ("", event.user):
-                raise UnauthorizedLogin()
             _, avatar, _ = await self._portal.login(login, visit.client, IRelayAvatar)
         except UnauthorizedLogin:
             self._security_log.smtp_login_failed(visit.client, event.mechanism)

@@ -23,6 +23,7 @@ from kms.policy.recipient import (
     Resolved,
     UnknownRecipient,
     classify_domain,
+    hides_a_route,
 )
 from kms.policy.relay import RelayVerdict
 from kms.policy.transaction import TransactionRules, judge_recipient_count
@@ -118,7 +119,8 @@ class RecipientCheck:
     def _kind(self, path: Mailbox) -> DomainKind:
         if not path.domain:
             return DomainKind.LOCAL
-        return classify_domain(self._directory.current, path.domain)
+        kind = classify_domain(self._directory.current, path.domain)
+        return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
 
     def _judge_local(
         self, visit: Visit, transaction: Transaction, path: Mailbox, home: Mailbox

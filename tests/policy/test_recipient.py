@@ -17,6 +17,7 @@ from kms.policy.recipient import (
     UnknownRecipient,
     classify_domain,
     find_account,
+    hides_a_route,
     may_send_as,
     resolve_recipient,
 )
@@ -577,3 +578,12 @@ class TestSendingAs:
     @pytest.mark.parametrize("sender", ["x@sub.far.test", "x@far.test.evil", "ann+x@far.org"])
     def test_an_extra_domain_is_exact(self, sender: str) -> None:
         assert not self.may(sender, "@far.test")
+
+
+@pytest.mark.parametrize("local_part", ["user%far.test", "far.test!user", "user@far.test", "a%b"])
+def test_a_local_part_that_names_a_further_destination_hides_a_route(local_part: str) -> None:
+    assert hides_a_route(Mailbox(local_part, "relay.test"))
+
+
+def test_an_ordinary_local_part_hides_no_route() -> None:
+    assert not hides_a_route(Mailbox("user+tag.x", "relay.test"))

@@ -78,6 +78,29 @@ def test_every_other_login_is_refused_in_the_same_way_and_costs_one_hash(
     assert rig.mailboxes.opened == []
 
 
+def test_another_spelling_of_the_same_account_may_be_acted_as(rig: SmtpRig) -> None:
+    login = PasswordLogin(ANNA, "secret", authorization="anna")
+    _, avatar, _ = result_of(rig.portal.login(login, HOME, IRelayAvatar))
+    assert isinstance(avatar, RelayAvatar)
+    assert avatar.account is not None
+    assert avatar.account.login == ANNA
+
+
+@pytest.mark.parametrize("other", ["bert@example.org", "nobody", "@"])
+def test_another_account_may_not_be_acted_as(rig: SmtpRig, other: str) -> None:
+    with pytest.raises(UnauthorizedLogin):
+        result_of(rig.portal.login(PasswordLogin(ANNA, "secret", other), HOME, IRelayAvatar))
+    assert rig.hashing.calls == 1
+
+
+def test_a_mailbox_opens_without_a_window_where_the_window_cannot_be_stored(rig: SmtpRig) -> None:
+    rig.database.failures.extend((None, StoreError("the disk is full")))
+    with logged("kms.portal") as told:
+        log_in(rig, wants=IMailboxAvatar)
+    assert not rig.windows.has_open(HOME)
+    assert len(told) == 1
+
+
 def test_printing_a_login_never_shows_the_password() -> None:
     assert "secret" not in repr(PasswordLogin(ANNA, "secret"))
 
@@ -230,9 +253,9 @@ def test_a_right_password_for_a_mailbox_in_use_opens_no_window(rig: SmtpRig) -> 
     assert not rig.windows.has_open(HOME)
 
 
-def test_a_window_that_cannot_be_stored_gives_the_mailbox_back(rig: SmtpRig) -> None:
-    rig.database.failures.extend((None, StoreError("the disk is full")))
-    with pytest.raises(StoreError):
+def test_a_fault_while_the_window_is_opened_gives_the_mailbox_back(rig: SmtpRig) -> None:
+    rig.database.failures.extend((None, RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError):
         log_in(rig, wants=IMailboxAvatar)
     assert [mailbox.is_open for mailbox in rig.mailboxes.opened] == [False]
     assert not rig.windows.has_open(HOME)
