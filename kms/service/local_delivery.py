@@ -29,6 +29,8 @@ from kms.store.bodies import read_head
 from kms.store.maildir import MailboxDelivery
 
 _GATHER_SECONDS = 0.01
+_BUSY_BATCH = 10  # so many at once say that much mail comes in
+_BUSY_SECONDS = 0.04  # then each batch waits: its two syncs hold up the commits of the queue
 _MOST_IN_A_BATCH = 500
 _HEADER_OCTETS = 256 * 1024
 WHERE = "local"
@@ -76,6 +78,7 @@ class LocalDelivery:
         self._gathered: list[tuple[LocalRecipient, MailboxDelivery]] = []
         self._is_waiting = False
         self._is_writing = False
+        self._started_at = 0.0
         self._drained: Deferred[None] | None = None
         self._log = Logger(namespace="kms.local")
 
@@ -137,6 +140,7 @@ class LocalDelivery:
         if not batch or self._drained is not None:
             return
         self._is_writing = True
+        self._started_at = self._clock.monotonic()
         written: Deferred[list[OSError | None]] = self._mailboxes.deliver([delivery for _, delivery in batch])
         written.addBoth(self._batch_written, batch)
 
@@ -151,8 +155,17 @@ class LocalDelivery:
             result = [OSError("the batch failed")] * len(batch)
         for (item, _), error in zip(batch, result, strict=True):
             item.done(item, _DELIVERED if error is None else self._trouble(item, error))
-        self._write_batch()
+        self._next_batch(len(batch))
         self._tell_drained()
+
+    def _next_batch(self, last: int) -> None:
+        """Go on with what has gathered meanwhile: at once, or, while much mail comes in, after a pause."""
+        pause = self._started_at + _BUSY_SECONDS - self._clock.monotonic()
+        if last < _BUSY_BATCH or len(self._gathered) >= _MOST_IN_A_BATCH or pause <= 0:
+            self._write_batch()
+        elif self._drained is None:
+            self._is_waiting = True
+            self._clock.call_later(pause, self._write_batch)
 
     def _trouble(self, item: LocalRecipient, error: Exception) -> Outcome:
         self._log.error(

@@ -233,6 +233,21 @@ class TestBatches:
         rig.mailboxes.held.pop()()
         assert rig.mailboxes.batches == [1, 3]
 
+    def test_come_less_often_while_much_mail_comes_in(self, rig: Rig) -> None:
+        rig.mailboxes.is_held = True
+        for number in range(1, 21):
+            rig.deliver(ALICE, number=number)
+        rig.reactor.advance(0.01)
+        rig.deliver(BOB, number=21)
+        rig.mailboxes.is_held = False
+        rig.mailboxes.held.pop()()
+        assert rig.mailboxes.batches == [20]
+        rig.reactor.advance(0.03)
+        rig.deliver(BOB, number=22)
+        rig.reactor.advance(0.01)
+        assert rig.mailboxes.batches == [20, 2]
+        assert len(rig.outcomes) == 22
+
     def test_have_a_greatest_size(self, rig: Rig) -> None:
         for number in range(501):
             rig.deliver(Mailbox("alice", DOMAIN), number=number + 1)
