@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench import report
-from bench.ground import ground, machine
+from bench.ground import Ground, ground, machine
 from bench.load import LoadError, Smtpload
 from bench.scenarios import SMOKE, Sizes, Turn
 from bench.servers import KmsServer, PostfixServer, Server, stated_lines
@@ -40,12 +40,16 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-def measure(options: argparse.Namespace, folder: Path, smtpload: Smtpload, sizes: Sizes) -> report.Rounds:
+def measure(options: argparse.Namespace, place: Ground, smtpload: Smtpload, sizes: Sizes) -> report.Rounds:
     """Run all rounds: in each family every server has its turn, one after the other."""
-    kms = KmsServer(folder / "kms-a")
-    servers: list[Server] = [PostfixServer(folder / "postfix"), kms]
+    folder = place.folder
+    kms = KmsServer(folder / "kms-a", place.own("kms-data"))
+    servers: list[Server] = [PostfixServer(place.own("postfix-data") / "all"), kms]
     if not options.no_decision_row:
-        servers.append(KmsServer(folder / "kms-b", has_decision_row=True))
+        servers.append(
+            KmsServer(folder / "kms-b", place.own("kms-with-decisions-data"), has_decision_row=True)
+        )
+    say(f"spools and mailboxes: {place.description}")
     say(f"\n{stated_lines(kms)}\n")
     rounds: report.Rounds = {server.name: [{} for _ in range(options.rounds)] for server in servers}
     for number in range(options.rounds):
@@ -77,10 +81,9 @@ def main(words: list[str]) -> int:
     with ground(options.ground) as place:
         say(f"machine: {machine()}")
         say(f"Python {platform.python_version()}, Postfix {version.stdout.strip()}; all on loopback")
-        say(f"spools and mailboxes: {place.description}")
         smtpload = Smtpload(place.folder)
         try:
-            rounds = measure(options, place.folder, smtpload, sizes)
+            rounds = measure(options, place, smtpload, sizes)
         except LoadError as error:
             say(f"a load did not go through: {error}")
             return 1

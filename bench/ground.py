@@ -1,8 +1,8 @@
-"""Where the spools and mailboxes of all compared servers stand: one file system, and a journaled one if possible.
+"""Where the spools and mailboxes of the compared servers stand: a journaled file system for each, if possible.
 
 An ext4 without a journal avoids inodes that were deleted lately, so that making files gets slower and slower after
-deletes and every figure drifts. Where the benchmark may (root, losetup), it makes an ext4 with a journal in a loop
-image.
+deletes and every figure drifts. Where the benchmark may (root, losetup), each server gets an ext4 with a journal in a
+loop image of its own; so no server's syncs wait for what another has written.
 """
 
 import os
@@ -10,20 +10,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import attrs
-
-IMAGE_OCTETS = 8 * 1024**3
-
-
-@attrs.frozen
-class Ground:
-    """A folder for all servers, and a sentence on what it is."""
-
-    folder: Path
-    description: str
+IMAGE_OCTETS = 4 * 1024**3
 
 
 def _run(*words: str | Path) -> str:
@@ -32,45 +22,62 @@ def _run(*words: str | Path) -> str:
     ).stdout.strip()
 
 
+class Ground:
+    """A folder for everything, and places for the servers in it.
+
+    Attributes:
+        folder: for what is no server's.
+        description: a sentence on what the places are.
+    """
+
+    def __init__(self, base: Path, given: Path | None, cleaning: ExitStack) -> None:
+        self.folder = base
+        self.description = f"the given folder {given} ({file_system(base)})" if given else ""
+        self._may_mount = given is None
+        self._cleaning = cleaning
+
+    def own(self, name: str) -> Path:
+        """A place for one server: a file system of its own, or where that cannot be made, a folder."""
+        place = self.folder / name
+        place.mkdir()
+        if not self._may_mount:
+            return place
+        try:
+            self._cleaning.enter_context(_mounted_image(self.folder / f"{name}.image", place))
+        except (OSError, subprocess.CalledProcessError) as error:
+            self._may_mount = False
+            why = getattr(error, "stderr", None) or str(error)
+            self.description = f"{place} ({file_system(place)}); no loop image: {why.strip()}"
+        else:
+            self.description = "for each server an ext4 with a journal in a loop image of its own, 4 GiB"
+        return place
+
+
 @contextmanager
 def ground(given: Path | None) -> Iterator[Ground]:
-    """The given folder; else a fresh journaled ext4 in a loop image, or where that cannot be, a temporary folder."""
+    """Places in the given folder; else in a temporary one, with loop images where they can be made."""
     base = Path(tempfile.mkdtemp(prefix="kms-bench-", dir=given))
     base.chmod(0o755)
     try:
-        if given is not None:
-            yield Ground(base, f"the given folder {given} ({file_system(base)})")
-            return
-        with _image(base) as mounted:
-            yield mounted
+        with ExitStack() as cleaning:
+            yield Ground(base, given, cleaning)
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
 @contextmanager
-def _image(base: Path) -> Iterator[Ground]:
-    image, mount = base / "image", base / "mount"
-    mount.mkdir()
-    device = ""
-    try:
-        with image.open("wb") as file:
-            file.truncate(IMAGE_OCTETS)
+def _mounted_image(image: Path, place: Path) -> Iterator[None]:
+    with image.open("wb") as file:
+        file.truncate(IMAGE_OCTETS)
+    with ExitStack() as cleaning:
+        cleaning.callback(image.unlink)
         _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
         device = _attach(image)
-        _run("mount", device, mount)
-    except (OSError, subprocess.CalledProcessError) as error:
-        if device:
-            _run("losetup", "-d", device)
-        image.unlink(missing_ok=True)
-        why = getattr(error, "stderr", None) or str(error)
-        yield Ground(base, f"{base} ({file_system(base)}); no loop image: {why.strip()}")
-        return
-    try:
-        mount.chmod(0o755)
-        yield Ground(mount, "ext4 with a journal in a loop image of 8 GiB")
-    finally:
-        _run("umount", "--lazy", mount)
-        _run("losetup", "-d", device)
+        cleaning.callback(_run, "losetup", "-d", device)
+        _run("mount", device, place)
+        cleaning.callback(_run, "umount", "--lazy", place)
+        place.chmod(0o755)
+        yield
 
 
 def _attach(image: Path) -> str:

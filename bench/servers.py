@@ -72,6 +72,16 @@ def make_empty(folder: Path) -> None:
         path.unlink()
 
 
+def make_clean(place: Path) -> None:
+    """Remove everything from a place, but not the place itself: it may be a mount."""
+    for path in place.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            if path.name != "lost+found":
+                shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 class PostfixServer:
     """Stock Postfix but for the stated lines; virtual(8) delivers to Maildirs."""
 
@@ -120,30 +130,31 @@ class KmsServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path, *, has_decision_row: bool = False) -> None:
+    def __init__(self, folder: Path, data: Path, *, has_decision_row: bool = False) -> None:
         self.name = "kms + decision row" if has_decision_row else "kms"
         self._has_decision_row = has_decision_row
         self._folder = folder
-        self._kms = Kms(folder / "kms")
+        self._data = data
+        self._kms = Kms(folder / "kms", data_dir=data)
         self._template = folder / "template"
         self._kms.start()
         for account in ACCOUNTS:
             self._kms.add_user(account)
         self._kms.stop()
-        shutil.copytree(self._kms.data_dir, self._template)
+        shutil.copytree(data, self._template, ignore=shutil.ignore_patterns("lost+found", "control.sock"))
 
     @property
     def port(self) -> int:
         return self._kms.smtp
 
     def start(self, family: str, sink: int = 0) -> None:
-        shutil.rmtree(self._kms.data_dir)
-        shutil.copytree(self._template, self._kms.data_dir)
+        make_clean(self._data)
+        shutil.copytree(self._template, self._data, dirs_exist_ok=True)
         if self._has_decision_row:
             database = sqlite3.connect(self._kms.data_dir / "kms.sqlite3")
             database.executescript(_DECISION_ROW)
             database.close()
-        fresh = Kms(self._folder / "kms")
+        fresh = Kms(self._folder / "kms", data_dir=self._data)
         fresh.configure(filled(KMS_LINES_OF[family], sink))
         self._kms = fresh
         self._kms.start(open_files=OPEN_FILES)

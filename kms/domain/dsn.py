@@ -72,6 +72,7 @@ class DeliveryReport:
         recipients: those it is about, at least one.
         original_header: the header section of the original, as in the queue.
         text: the template of the words.
+        postmaster: whom the words name for questions; an address that takes mail.
     """
 
     kind: ReportKind
@@ -83,6 +84,7 @@ class DeliveryReport:
     recipients: tuple[RecipientReport, ...]
     original_header: bytes
     text: ReportText
+    postmaster: Mailbox
 
 
 def compose(report: DeliveryReport) -> bytes:
@@ -125,7 +127,7 @@ def _make_values(report: DeliveryReport) -> dict[str, str]:
         "arrived": format_date(report.arrived_at),
         "recipients": "\n\n".join(_describe(report.kind, item) for item in report.recipients),
         "until": format_date(max(until)) if until else "further notice",
-        "postmaster": f"postmaster@{report.hostname}",
+        "postmaster": str(report.postmaster),
     }
 
 

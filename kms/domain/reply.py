@@ -27,10 +27,14 @@ class Reply:
     code: int
     status: EnhancedStatus | None
     text: str
-    wire: bytes = attrs.field(init=False, eq=False, repr=False)
+    _wire: bytes = attrs.field(init=False, eq=False, repr=False, default=b"")
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "wire", self._encode())
+    @property
+    def wire(self) -> bytes:
+        """Its lines as they are sent; made when first asked for, since replies of others never are."""
+        if not self._wire:
+            object.__setattr__(self, "_wire", self._encode())
+        return self._wire
 
     def _encode(self) -> bytes:
         prefix = f"{self.status} " if self.status else ""

@@ -6,6 +6,7 @@ Flow: a `Reply` carries one; a DSN prints the one of the last attempt.
 
 from __future__ import annotations
 
+import functools
 import re
 
 import attrs
@@ -30,13 +31,18 @@ class EnhancedStatus:
     @classmethod
     def parse(cls, text: str) -> EnhancedStatus | None:
         """Read `text` if it is exactly one code; None when it is not."""
-        found = _PATTERN.fullmatch(text)
-        return cls(*(int(part) for part in found.groups())) if found else None
+        return _parse(text)
 
     @classmethod
     def find_at_start(cls, text: str) -> EnhancedStatus | None:
         """Read the code that opens a reply's text (RFC 2034 4); None when there is none."""
         return cls.parse(text.split(" ", 1)[0])
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(text: str) -> EnhancedStatus | None:
+    found = _PATTERN.fullmatch(text)
+    return EnhancedStatus(*(int(part) for part in found.groups())) if found else None
 
 
 OK = EnhancedStatus(2, 0, 0)

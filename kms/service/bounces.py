@@ -100,6 +100,7 @@ class Bounces:
                 recipients=items,
                 original_header=await self._header(content),
                 text=self._texts.text(self._language_of(targets), kind),
+                postmaster=self._postmaster_for(sender),
             )
         )
         recipients = tuple(Recipient(place, target, sender) for place, target in enumerate(targets, 1))
@@ -112,6 +113,12 @@ class Bounces:
             return (sender,)
         resolution = self._directory.resolve(sender)
         return resolution.targets if isinstance(resolution, Resolved) else ()
+
+    def _postmaster_for(self, sender: Mailbox) -> Mailbox:
+        """Name the postmaster of the sender's own domain; for a stranger that of our first domain."""
+        directory = self._directory.current
+        is_ours = classify_domain(directory, sender.domain) is DomainKind.LOCAL
+        return Mailbox("postmaster", sender.domain if is_ours else directory.local_domains[0])
 
     def _language_of(self, targets: Sequence[Mailbox]) -> str:
         account = self._directory.current.accounts.get(str(targets[0]))

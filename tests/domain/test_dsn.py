@@ -30,6 +30,7 @@ FAILED = DeliveryReport(
     recipients=(RecipientReport(BOB, REFUSED, "mx.far.test[192.0.2.1]:25"),),
     original_header=HEADER,
     text=BUILT_IN[ReportKind.FAILED],
+    postmaster=Mailbox("postmaster", "example.test"),
 )
 DELAYED = attrs.evolve(
     FAILED,
@@ -156,7 +157,7 @@ def test_the_words_say_what_happened_and_what_to_do() -> None:
     assert "<bob@far.test>" in text
     assert "There is no such mailbox. Check the address for typing errors" in text
     assert "mx.far.test[192.0.2.1]:25 said: 550 5.1.1 No such user here" in " ".join(text.split())
-    assert "postmaster@mail.example.test" in text
+    assert "postmaster@example.test" in text
     assert "7C2A91F3" in text
 
 

@@ -123,6 +123,12 @@ class TestAReport:
         assert message["Subject"] == "Hoppla"
         assert message["To"] == "far@far.test"
 
+    @pytest.mark.parametrize("sender", [ALICE, Mailbox("rita", "far.test")])
+    def test_names_a_postmaster_whose_mail_is_taken(self, side: DeliverySide, sender: Mailbox) -> None:
+        text = text_of(report_failure(side, failed(1, FAR, FAR), sender=sender))
+        assert f"postmaster@{DOMAIN}" in text
+        assert f"postmaster@{HOST}" not in text
+
     def test_comes_from_this_server(self, side: DeliverySide) -> None:
         assert HOST in str(message_of(report_failure(side, failed(1, FAR, FAR)))["From"])
 

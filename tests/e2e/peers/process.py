@@ -27,7 +27,6 @@ PACKAGES = {
     "fetchmail": "fetchmail",
     "curl": "curl",
     "openssl": "openssl",
-    "unshare": "util-linux",
 }
 """Program needed, and the Debian package that has it."""
 

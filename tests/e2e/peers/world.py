@@ -46,7 +46,10 @@ def make_far(folder: Path, port: int) -> Postfix:
 
 
 class Smarthost:
-    """A Postfix that takes mail only after AUTH (`office`, `let me relay`), in clear or after STARTTLS; started."""
+    """A Postfix that takes mail only after AUTH (`office`, `let me relay`), in clear or after STARTTLS; started.
+
+    Dovecot comes first: an smtpd that finds no socket ends, and Postfix lets none begin for a while after that.
+    """
 
     def __init__(self, ground: Path, port: int) -> None:
         make_certificate(ground / "smarthost.pem", "smart.test")
@@ -69,13 +72,15 @@ class Smarthost:
             },
         )
         self.server = Postfix(ground / "smarthost", settings)
-        self.server.start()
         socket = self.server.queue / "private" / "auth"
+        socket.parent.mkdir(mode=0o700)
+        run(["chown", "postfix", socket.parent])
         self._sasl = SaslServer(ground / "sasl", socket, {SMARTHOST_USER: SMARTHOST_PASSWORD})
+        self.server.start()
 
     def stop(self) -> None:
-        self._sasl.stop()
         self.server.stop()
+        self._sasl.stop()
 
 
 def make_certificate(path: Path, name: str) -> None:
