@@ -98,6 +98,8 @@ class MailServer(service.Service):
         if self._has_ports:
             return
         self._has_ports = True
+        # Before anybody can see that the server is there: a SIGHUP would end a process that does not wait for it.
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         listen = self.app.settings.listen
         for name, factory in (*self.app.smtp.items(), *self.app.pop3.items()):
             for place in getattr(listen, name):
@@ -121,7 +123,6 @@ class MailServer(service.Service):
         self._control.start()
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         self._tell_of_open_relay()
         app.runner.start()
         gc.freeze()

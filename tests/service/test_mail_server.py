@@ -159,6 +159,11 @@ class TestAStart:
         ground.make().startService()
         assert ground.reactor.open_ports == {25, 587, 110}
 
+    def test_hears_sighup_as_soon_as_a_port_is_open(self, ground: Ground) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        ground.make().privilegedStartService()
+        assert callable(signal.getsignal(signal.SIGHUP))
+
     def test_opens_the_ports_once(self, ground: Ground) -> None:
         ground.start()
         assert len(ground.reactor.tcpServers) == 3
