@@ -18,6 +18,7 @@ from kms.store.schema import (
     from_us,
     open_database,
     open_reader,
+    reserve_log,
     to_us,
 )
 from tests.support.queue_entries import make_new
@@ -51,7 +52,7 @@ def test_commits_are_durable_and_pages_are_as_measured_best(path: Path) -> None:
         "journal_mode": "wal",
         "synchronous": 2,
         "page_size": 8192,
-        "wal_autocheckpoint": 4000,
+        "wal_autocheckpoint": 2000,
         "cache_size": -16384,
     }
 
@@ -218,3 +219,28 @@ def test_the_full_check_of_nonsense_is_an_answer(path: Path) -> None:
 def test_instants_are_kept_to_the_microsecond(at: datetime) -> None:
     assert from_us(to_us(at)) == at
     assert to_us(at) <= MAX_US
+
+
+def test_the_log_is_written_out_to_its_usual_size_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kms.sqlite3"
+    connection = open_database(path)
+    connection.execute("INSERT INTO meta VALUES ('before', 1)")
+    reserve_log(path)
+    size = (tmp_path / "kms.sqlite3-wal").stat().st_size
+    assert size > 16 * 1024 * 1024
+    connection.execute("INSERT INTO meta VALUES ('after', 2)")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("kms.sqlite3", "kms.sqlite3-wal"):  # what a crash leaves
+        (copy / name).write_bytes((tmp_path / name).read_bytes())
+    connection.close()
+    with closing(open_database(copy / "kms.sqlite3")) as recovered:
+        assert recovered.execute("SELECT key FROM meta ORDER BY value").fetchall() == [
+            ("before",),
+            ("after",),
+        ]
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be written"):
+        reserve_log(tmp_path / "missing.sqlite3")
