@@ -37,6 +37,10 @@ class Reply:
         return self._wire
 
     def _encode(self) -> bytes:
+        line = f"{self}\r\n".encode("ascii", "replace")
+        return line if len(line) <= MAX_LINE_OCTETS and "\n" not in self.text else self._encode_lines()
+
+    def _encode_lines(self) -> bytes:
         prefix = f"{self.status} " if self.status else ""
         lines = self.text.split("\n")
         last = len(lines) - 1

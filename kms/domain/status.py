@@ -24,9 +24,14 @@ class EnhancedStatus:
     klass: int
     subject: int
     detail: int
+    _text: str = attrs.field(init=False, eq=False, repr=False)
+
+    @_text.default
+    def _print(self) -> str:
+        return f"{self.klass}.{self.subject}.{self.detail}"
 
     def __str__(self) -> str:
-        return f"{self.klass}.{self.subject}.{self.detail}"
+        return self._text
 
     @classmethod
     def parse(cls, text: str) -> EnhancedStatus | None:

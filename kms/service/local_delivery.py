@@ -115,7 +115,8 @@ class LocalDelivery:
             return Failed(reply.UNKNOWN_RECIPIENT, WHERE)
         if not account.is_enabled:
             return Failed(reply.MAILBOX_DISABLED, WHERE)
-        if _was_here(item.content, account.login):
+        is_fresh = item.entry.attempts == 0 and item.entry.fence == 0  # the reception has looked just now
+        if not is_fresh and _was_here(item.content, account.login):
             return Failed(reply.DELIVERED_TO_LOOP, WHERE)
         return self._compose(account, item)
 

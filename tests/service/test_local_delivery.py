@@ -166,18 +166,18 @@ class TestRefusals:
 
     @pytest.mark.parametrize("value", [b"alice@example.test", b" Alice@EXAMPLE.test "])
     def test_a_message_that_was_in_the_mailbox_already_is_a_loop(self, rig: Rig, value: bytes) -> None:
-        rig.deliver(ALICE, InlineContent(b"delivered-to:" + value + b"\r\n" + MESSAGE))
+        rig.deliver(ALICE, InlineContent(b"delivered-to:" + value + b"\r\n" + MESSAGE), fence=1)
         rig.run()
         assert rig.outcomes[0][1] == Failed(reply.DELIVERED_TO_LOOP, "local")
         assert not rig.messages(ALICE)
 
     def test_a_message_that_was_in_another_mailbox_is_none(self, rig: Rig) -> None:
-        rig.deliver(ALICE, InlineContent(b"Delivered-To: bob@example.test\r\n" + MESSAGE))
+        rig.deliver(ALICE, InlineContent(b"Delivered-To: bob@example.test\r\n" + MESSAGE), fence=1)
         rig.run()
         assert isinstance(rig.outcomes[0][1], Delivered)
 
     def test_a_body_that_quotes_such_a_line_is_none(self, rig: Rig) -> None:
-        rig.deliver(ALICE, InlineContent(MESSAGE + b"Delivered-To: alice@example.test\r\n"))
+        rig.deliver(ALICE, InlineContent(MESSAGE + b"Delivered-To: alice@example.test\r\n"), fence=1)
         rig.run()
         assert isinstance(rig.outcomes[0][1], Delivered)
 
