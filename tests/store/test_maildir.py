@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kms.domain.content import CHUNK_OCTETS, FileContent, InlineContent
-from kms.store import maildir
+from kms.store import write_back
 from kms.store.maildir import MailboxDelivery, deliver_batch, mailbox_folder, unique_name
 from kms.store.maildir_listing import (
     MailboxFiles,
@@ -217,7 +217,7 @@ def test_a_folder_that_cannot_be_synced_is_no_delivery(folder: str, monkeypatch:
 
 
 def test_without_sync_file_range_all_goes_on(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maildir, "_sync_file_range", None)
+    monkeypatch.setattr(write_back, "_sync_file_range", None)
     assert deliver_batch([delivery(folder)]) == [None]
 
 
