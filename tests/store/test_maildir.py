@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kms.domain.content import CHUNK_OCTETS, FileContent, InlineContent
-from kms.store import write_back
+from kms.store import maildir, write_back
 from kms.store.maildir import MailboxDelivery, deliver_batch, mailbox_folder, unique_name
 from kms.store.maildir_listing import (
     MailboxFiles,
