@@ -55,6 +55,9 @@ class Database:
         connection = open_database(self._path)
         try:
             reserve_log(self._path)
+        except OSError as error:  # a full disk must not hinder the start: mail can be read, deleted and sent
+            self._log.warn("The log of {path} stays short: {error}", path=self._path, error=error)
+        try:
             reading = open_reader(self._path)
         except StoreError:
             connection.close()

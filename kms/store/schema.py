@@ -198,20 +198,20 @@ def reserve_log(path: Path | str) -> None:
         path: of the database; it is open, and nobody writes meanwhile.
 
     Raises:
-        StoreError: the disk is full, or the log cannot be written.
+        OSError: the disk is full, or the log cannot be written; nothing is lost but speed, and no room is used.
     """
-    log = f"{path}-wal"
+    descriptor = os.open(f"{path}-wal", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        size = before = os.fstat(descriptor).st_size
         try:
-            size = os.fstat(descriptor).st_size
             while size < _LOG_OCTETS:
                 size += os.pwrite(descriptor, bytes(min(1 << 20, _LOG_OCTETS - size)), size)
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreError(f"The log {log} cannot be written: {error}") from error
+        except OSError:
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def check_whole(connection: Connection) -> list[str]:

