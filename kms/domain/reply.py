@@ -76,7 +76,6 @@ class Reply:
 
 CLOSING = Reply(221, status.OK, "Bye")
 SHUTTING_DOWN = Reply(421, EnhancedStatus(4, 3, 2), "Service shutting down, try again later")
-TOO_BUSY = Reply(421, EnhancedStatus(4, 3, 2), "Too many connections, try again later")
 IDLE_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Timeout, closing connection")
 SESSION_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Session lasted too long, closing connection")
 TOO_MANY_ERRORS = Reply(421, status.EnhancedStatus(4, 7, 0), "Too many errors, closing connection")
@@ -127,7 +126,6 @@ READY_FOR_TLS = Reply(220, status.OK, "Ready to start TLS")
 TLS_NOT_OFFERED = Reply(502, status.INVALID_COMMAND, "STARTTLS is not offered")
 TLS_ALREADY_ON = Reply(503, status.INVALID_COMMAND, "TLS is on already")
 NOT_IN_TRANSACTION = Reply(503, status.INVALID_COMMAND, "Not within a transaction")
-EARLY_TLS_DATA = Reply(554, EnhancedStatus(5, 5, 0), "Data after STARTTLS, closing connection")
 
 
 def challenge(base64_text: str) -> Reply:

@@ -62,7 +62,6 @@ NO_ANSWER_FROM_HOST = EnhancedStatus(4, 4, 1)
 BAD_CONNECTION = EnhancedStatus(4, 4, 2)
 DIRECTORY_TROUBLE = EnhancedStatus(4, 4, 3)
 UNABLE_TO_ROUTE = EnhancedStatus(4, 4, 4)
-DELIVERY_TIME_EXPIRED = EnhancedStatus(4, 4, 7)
 
 BAD_MAILBOX = EnhancedStatus(5, 1, 1)
 BAD_DOMAIN = EnhancedStatus(5, 1, 2)

@@ -28,7 +28,6 @@ from kms.store.schema import StoreError, open_database, open_reader, reserve_log
 __all__ = ["Database", "StoreError"]
 
 _GATHER_SECONDS = 0.0003
-_MANY_PENDING = 2_000
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -111,11 +110,6 @@ class Database:
         """How many operations the writer has not answered."""
         return 0 if self._writer is None else self._writer.pending
 
-    @property
-    def is_behind(self) -> bool:
-        """True while so many operations wait that more work should not be taken on."""
-        return self.pending > _MANY_PENDING
-
     def _submit(self, thread: JobThread | None, job: Job) -> Deferred[Any]:
         if thread is None:
             job.fail(StoreError("The database is not running"))
@@ -142,11 +136,10 @@ class _Writing:
 
     def work(self, jobs: Sequence[Job]) -> None:
         """Give every job its result, or the error that hindered the whole group."""
-        if self._hope(jobs):
-            return
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._run_all(jobs)
+            if not self._run_together(jobs):
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._run_all(jobs)
             self._connection.execute("COMMIT")
         except Exception as error:
             cause = error.error if isinstance(error, _TransactionLost) else error
@@ -155,11 +148,11 @@ class _Writing:
             for job in jobs:
                 job.fail(cause)
 
-    def _hope(self, jobs: Sequence[Job]) -> bool:
-        """Run a group of one kind of batched job without savepoints, which nearly always goes well.
+    def _run_together(self, jobs: Sequence[Job]) -> bool:
+        """Begin a transaction and run a group of one kind of batched job without savepoints.
 
         Returns:
-            False where it did not, or is another group: nothing was changed, and care is to be taken.
+            False where that raised, or where it is another group: no transaction is open, and care is to be taken.
         """
         operation = jobs[0].operation
         if len(jobs) < 2 or any(not job.is_batched or job.operation != operation for job in jobs):
@@ -167,8 +160,7 @@ class _Writing:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             results = _results(operation, self._connection, jobs)
-            self._connection.execute("COMMIT")
-        except Exception:
+        except Exception:  # whose fault it was comes out, and is told, when they are run one by one
             self._roll_back()
             return False
         for job, result in zip(jobs, results, strict=True):

@@ -3,6 +3,7 @@ from collections import deque
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.resolver
 import dns.rrset
 import pytest
 from twisted.internet.defer import Deferred
@@ -493,16 +494,19 @@ def test_a_server_has_no_other_name(text: str) -> None:
         parse_nameserver(text)
 
 
-def test_without_servers_those_of_the_system_are_asked() -> None:
+def test_without_servers_those_of_the_system_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_another(self: dns.resolver.BaseResolver, f: object) -> None:
+        self.nameservers = ["127.0.0.53"]
+
+    monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", read_another)
     network = DnsNetwork(ZONE)
-    DnsResolver(network, (), 10.0, network.open_socket)
+    assert result_of(start(network, ()).lookup_mx("far.test")) == FAR_MX
+    assert network.questions[0][2] == "127.0.0.53"
 
 
 def test_without_any_configuration_the_server_of_this_machine_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import dns.resolver
-
     def read_nothing(self: object, f: object) -> None:
         raise dns.resolver.NoResolverConfiguration
 
