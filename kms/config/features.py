@@ -109,8 +109,9 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
     "relay": (
         (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
+        (_works, "pop_window_max_users"),
         (_works, "sender_must_match_login local_sender_needs_auth i_know_this_is_an_open_relay"),
-        (_later, "pop_window_max_users rate_trusted_senders suspend_gateway_trust gateway_alarm"),
+        (_later, "rate_trusted_senders suspend_gateway_trust gateway_alarm"),
     ),
     "limits": (
         (_works, "sender_domain_must_exist max_recipients max_failed_commands max_message_size"),

@@ -136,6 +136,7 @@ def challenge(base64_text: str) -> Reply:
 AUTHENTICATED = Reply(235, status.AUTHENTICATED, "Authentication successful")
 AUTHENTICATION_FAILED = Reply(535, EnhancedStatus(5, 7, 8), "Authentication failed")
 AUTHENTICATION_TROUBLE = Reply(454, EnhancedStatus(4, 7, 0), "Temporary authentication failure")
+LOGIN_REFUSED = Reply(454, EnhancedStatus(4, 7, 0), "Too many failed logins, try again later")
 AUTHENTICATION_CANCELLED = Reply(501, EnhancedStatus(5, 7, 0), "Authentication cancelled")
 AUTHENTICATION_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), "Authentication exchange line is too long")
 BAD_LOGIN_DATA = Reply(501, EnhancedStatus(5, 5, 2), "Not what the mechanism asks for")

@@ -94,4 +94,5 @@ class LoginRefusal(enum.Enum):
 
     WRONG = "[AUTH] Login failed"
     IN_USE = "[IN-USE] Mailbox is in use by another session"
+    REFUSED = "[SYS/TEMP] Too many failed logins, try again later"
     TROUBLE = "[SYS/TEMP] Temporary trouble here, try again later"

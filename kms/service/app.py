@@ -88,7 +88,13 @@ class App:
         self.directory = DirectoryCache(self.database, settings)
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
         self.janitor = MailboxJanitor(self.mailboxes, clock)
-        self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
+        self.windows = RelayWindows(
+            self.database,
+            clock,
+            self.security_log,
+            settings.relay.pop_window,
+            settings.relay.pop_window_max_users,
+        )
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
@@ -240,6 +246,7 @@ class App:
         self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
+        self.windows.max_users = settings.relay.pop_window_max_users
         self.passwords.with_scram = settings.auth.has_scram
         for name, factory in self.smtp.items():
             factory.use(self.service_rules(settings, name))

@@ -38,6 +38,7 @@ from kms.protocol.pop3_events import (
 )
 from kms.protocol.pop3_server import Pop3ServerSession
 from kms.service.clock import Clock
+from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
 from kms.service.portal import IMailboxAvatar, PasswordLogin
 from kms.service.tls import describe
@@ -268,6 +269,8 @@ class Pop3Connection(Protocol):
         except UnauthorizedLogin:
             service.log.login_failed(offer.user, self._client, offer.mechanism)
             self._session.refuse_login(LoginRefusal.WRONG)
+        except LoginRefused:
+            self._session.refuse_login(LoginRefusal.REFUSED)
         except MailboxInUse:
             self._session.refuse_login(LoginRefusal.IN_USE)
         except Exception:

@@ -36,6 +36,7 @@ from kms.protocol.smtp_events import (
 )
 from kms.service.clock import Clock
 from kms.service.incoming import BodyFiles, IncomingContent
+from kms.service.login_guard import LoginRefused
 from kms.service.mail_log import MailLog
 from kms.service.portal import IRelayAvatar, LoginsBusy, PasswordLogin, RelayAvatar
 from kms.service.queue import Queue
@@ -141,6 +142,8 @@ class Reception:
         except UnauthorizedLogin:
             self._security_log.smtp_login_failed(visit.client, event.mechanism)
             return reply.AUTHENTICATION_FAILED
+        except LoginRefused:
+            return reply.LOGIN_REFUSED
         except LoginsBusy:
             return reply.AUTHENTICATION_TROUBLE
         except Exception:

@@ -63,6 +63,22 @@ class SecurityLog:
             f"Message from IP address {client}, sender <{_path(sender)}> rejected: address not owned, {who}"
         )
 
+    def login_limit_observed(self, client: str, account: str, limit: str) -> None:
+        """A limit of failed logins that is only observed would have refused a client."""
+        who = f", user {escape(account)}" if account else ""
+        self.lines.write(f"Logins from {client}{who} would be refused by {limit}, which only observes")
+
+    def alarm(self, what: str) -> None:
+        """Something is reported to the postmaster."""
+        self.lines.write(f"Alarm: {escape(what)}")
+
+    def window_refused(self, client: ClientAddress, login: str, users: int, minutes: float) -> None:
+        """The shared-NAT guard opened or extended no relay window."""
+        self.lines.write(
+            f"Relay window of IP address {client} not opened for user {escape(login)}: {users} users logged in"
+            f" from there within {minutes:g} minutes (pop_window_max_users)"
+        )
+
     def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
         """A POP3 login opened or extended the relay window of its address."""
         self.lines.write(
