@@ -67,6 +67,10 @@ class Reply:
         """Do not try again (5yz)."""
         return 500 <= self.code < 600
 
+    def with_decision(self, decision_id: str) -> Reply:
+        """Name the record of the decision behind it, last in the reply and in brackets."""
+        return Reply(self.code, self.status, f"{self.text} ({decision_id})")
+
     def __str__(self) -> str:
         prefix = f"{self.status} " if self.status else ""
         return f"{self.code} {prefix}{self.text}".replace("\n", " ")

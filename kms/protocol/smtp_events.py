@@ -1,6 +1,6 @@
 """What an SMTP server session tells its listener: events, as values.
 
-Four of them wait for a reply; meanwhile the session is paused. The others only inform.
+Five of them wait for a reply; meanwhile the session is paused. The others only inform.
 They are made for every command of every message, so they are `attrs.define`: a frozen class costs three times
 as much to make. Nobody changes one.
 """
@@ -77,10 +77,12 @@ class ContentReceived:
 
 @attrs.define
 class ContentRefused:
-    """The content was read to its end and refused by the session itself: drop its parts. No answer.
+    """The content was read to its end, and a limit of the session refuses it: drop its parts.
+
+    To answer: `reply`, with whatever is to be added to its text.
 
     Attributes:
-        reply: why. It is said already (or 421 in its place, when the client has made too many faults).
+        reply: why.
     """
 
     reply: Reply
@@ -96,5 +98,5 @@ class TlsRequested:
     """220 to STARTTLS is among the replies: send them, start TLS, call `tls_started()`. No answer."""
 
 
-Question = LoginOffered | SenderOffered | RecipientOffered | ContentEnded
-Event = Question | ContentReceived | ContentRefused | TransactionAborted | TlsRequested
+Question = LoginOffered | SenderOffered | RecipientOffered | ContentEnded | ContentRefused
+Event = Question | ContentReceived | TransactionAborted | TlsRequested

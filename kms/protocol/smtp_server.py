@@ -219,11 +219,7 @@ class SmtpServerSession:
             return ContentReceived(part) if part else None
         self._content = None
         self._lines.append(content.rest)
-        if content.refusal is not None:
-            self._state = states.READY
-            self._refuse(content.refusal)
-            return ContentRefused(content.refusal)
-        self._pending = ContentEnded(part)
+        self._pending = ContentEnded(part) if content.refusal is None else ContentRefused(content.refusal)
         return self._pending
 
     def _take_line(self, line: bytes | LineFault) -> Event | None:

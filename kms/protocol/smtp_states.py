@@ -10,7 +10,7 @@ import attrs
 
 from kms.domain import reply
 from kms.domain.reply import Reply
-from kms.protocol.smtp_events import ContentEnded, RecipientOffered, SenderOffered
+from kms.protocol.smtp_events import ContentEnded, ContentRefused, RecipientOffered, SenderOffered
 
 _EVERYWHERE = {
     "NOOP": reply.NOTHING_DONE,
@@ -95,7 +95,9 @@ CLOSED = State("closing", is_reading=False, is_deaf=True)
 
 
 def follow(
-    state: State, question: SenderOffered | RecipientOffered | ContentEnded, is_accepted: bool
+    state: State,
+    question: SenderOffered | RecipientOffered | ContentEnded | ContentRefused,
+    is_accepted: bool,
 ) -> State:
     """Give the state after the answer to a question that was asked in `state`."""
     match question:

@@ -20,9 +20,11 @@ from kms.protocol.sasl import EXCHANGES
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
 from kms.service.bounces import Bounces
+from kms.service.checks import LiveState, build_checks
 from kms.service.clock import Clock
 from kms.service.connection_pool import PoolRules
 from kms.service.database import Database
+from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.dns import DnsResolver
 from kms.service.free_space import FreeSpace
@@ -38,15 +40,12 @@ from kms.service.pop3_listener import Pop3Factory
 from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
-from kms.service.quota import Quota
+from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
-from kms.service.recipient_check import RecipientCheck
-from kms.service.relay_check import RelayCheck
 from kms.service.relay_windows import RelayWindows
 from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings, tcp_connector
 from kms.service.route_finder import RouteFinder
 from kms.service.security_log import SecurityLog
-from kms.service.sender_check import SenderCheck
 from kms.service.served_certificate import ServedCertificate
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.tls import ClientTls
@@ -150,9 +149,6 @@ class App:
 
     def _build_reception(self, settings: Settings) -> None:
         logs = (self.mail_log, self.security_log)
-        rules = settings.transaction_rules
-        self.relay = RelayCheck(settings.relay_rules, self.portal)
-        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, self.space.octets, logs)
         self.notices = Notices(
             self.hostname,
             settings.queue.language,
@@ -163,16 +159,19 @@ class App:
             self.mail_log,
         )
         quota = Quota(self.mailboxes, self.notices.tell_full)
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, quota, logs)
+        self.state = LiveState(self.portal, quota, self.resolver, self.space.octets)
+        self.checks = build_checks(settings, self.directory, self.state)
+        self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
+        follow_quota(self.decisions, quota, self.directory)
         self.trace = TraceFields(
             self.hostname,
-            lambda: self.relay.rules,
+            lambda: self.checks.relay.rules,
             settings.relay.hide_local_ip,
             settings.server.disclose_login,
         )
         self.reception = Reception(
-            self.senders,
-            self.recipients,
+            self.checks,
+            self.decisions,
             self.portal,
             self.queue,
             self.files,
@@ -236,8 +235,8 @@ class App:
     def use(self, settings: Settings) -> None:
         """Take changed settings, where a reload is enough; nothing is dropped."""
         self.settings = settings
-        self.relay.rules = settings.relay_rules
-        self.senders.rules = self.recipients.rules = settings.transaction_rules
+        self.checks.use(settings)
+        self.decisions.keep = settings.log.decisions_keep
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules

@@ -145,10 +145,13 @@ class MailServer(service.Service):
         app.janitor.start()
 
     def _forget_old(self) -> Deferred[None]:
-        swept = Deferred.fromCoroutine(self.app.windows.sweep())
-        return swept.addErrback(
-            lambda failure: self._log.failure("Old windows could not be removed", failure)
+        return Deferred.fromCoroutine(self._sweep_store()).addErrback(
+            lambda failure: self._log.failure("Old windows and decisions could not be removed", failure)
         )
+
+    async def _sweep_store(self) -> None:
+        await self.app.windows.sweep()
+        await self.app.decisions.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:

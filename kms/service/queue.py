@@ -87,15 +87,20 @@ class Queue:
         self._held -= 1
         self._held_octets -= _held_octets(content)
 
-    def accept(self, entry: QueueEntry, content: Content) -> Deferred[None]:
+    def accept(self, entry: QueueEntry, content: Content, story: str = "") -> Deferred[None]:
         """Take responsibility for a message.
+
+        Args:
+            entry: with a number from `next_number`.
+            content: of the message.
+            story: why it is taken, for the message's life; see `NewEntry`.
 
         Returns:
             Fires after the commit; the first attempt begins then too. Fails with StoreError, and nothing is
             kept.
         """
         is_leased = self.has_room or (self._has_room(1.0) and self.is_local(entry))
-        new = NewEntry(entry, content, is_leased)
+        new = NewEntry(entry, content, is_leased, story)
         if new.is_leased:
             self._hold(content)
         added = self._database.run_batched(self._store.add, new)

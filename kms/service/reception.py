@@ -18,11 +18,11 @@ from twisted.python.failure import Failure
 
 from kms.domain import reply
 from kms.domain.content import Content, InlineContent
+from kms.domain.decision import Decision, Rule, Stage
 from kms.domain.envelope import Envelope
 from kms.domain.message import count_received, split_header
 from kms.domain.queue_entry import QueueEntry
 from kms.domain.reply import Reply
-from kms.policy.transaction import judge_hops
 from kms.protocol.smtp_events import (
     ContentEnded,
     ContentReceived,
@@ -34,15 +34,16 @@ from kms.protocol.smtp_events import (
     SenderOffered,
     TransactionAborted,
 )
+from kms.service.checks import Checks
 from kms.service.clock import Clock
+from kms.service.decisions import Case, Decisions, tell_acceptance
 from kms.service.incoming import BodyFiles, IncomingContent
 from kms.service.login_guard import LoginRefused
 from kms.service.mail_log import MailLog
 from kms.service.portal import IRelayAvatar, LoginsBusy, PasswordLogin, RelayAvatar
 from kms.service.queue import Queue
-from kms.service.recipient_check import RecipientCheck
+from kms.service.recipient_check import transaction_of
 from kms.service.security_log import SecurityLog
-from kms.service.sender_check import SenderCheck
 from kms.service.trace_fields import TraceFields
 from kms.service.visit import Transaction, Visit
 
@@ -53,8 +54,8 @@ class Reception:
     """Decides for all SMTP sessions of the server.
 
     Args:
-        senders: decides about MAIL.
-        recipients: decides about RCPT.
+        checks: decide.
+        decisions: carries out what they decide.
         portal: proves logins.
         queue: takes the message.
         files: where large contents go while they come.
@@ -65,8 +66,8 @@ class Reception:
 
     def __init__(
         self,
-        senders: SenderCheck,
-        recipients: RecipientCheck,
+        checks: Checks,
+        decisions: Decisions,
         portal: Portal,
         queue: Queue,
         files: BodyFiles,
@@ -74,8 +75,8 @@ class Reception:
         logs: tuple[MailLog, SecurityLog],
         clock: Clock,
     ) -> None:
-        self._senders = senders
-        self._recipients = recipients
+        self._checks = checks
+        self._decisions = decisions
         self._portal = portal
         self._queue = queue
         self._files = files
@@ -123,12 +124,43 @@ class Reception:
         return reply.TROUBLE
 
     def _sender_offered(self, visit: Visit, event: SenderOffered) -> Answer:
-        return self._senders.judge_at_once(visit, event) or self._wait(self._senders.judge(visit, event))
+        decision = self._checks.senders.judge_at_once(visit, event)
+        if decision is None:
+            return self._wait(self._judge_sender(visit, event))
+        return self._sender_judged(visit, event, decision)
+
+    async def _judge_sender(self, visit: Visit, event: SenderOffered) -> Reply:
+        return self._sender_judged(visit, event, await self._checks.senders.judge(visit, event))
+
+    def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
+        said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
+        if not decision.is_refusal:
+            visit.transaction = Transaction(event.reverse_path)
+            visit.transaction.decisions.append((Stage.MAIL, "", decision))
+        return said
 
     def _recipient_offered(self, visit: Visit, event: RecipientOffered) -> Answer:
-        return self._recipients.judge_at_once(visit, event) or self._wait(
-            self._recipients.judge(visit, event)
-        )
+        transaction = transaction_of(visit)  # before waiting: the client may go meanwhile
+        decision = self._checks.recipients.judge_at_once(visit, event)
+        if decision is None:
+            return self._wait(self._judge_recipient(visit, transaction, event))
+        return self._recipient_judged(visit, transaction, event, decision)
+
+    async def _judge_recipient(
+        self, visit: Visit, transaction: Transaction, event: RecipientOffered
+    ) -> Reply:
+        decision = await self._checks.recipients.judge(visit, event)
+        return self._recipient_judged(visit, transaction, event, decision)
+
+    def _recipient_judged(
+        self, visit: Visit, transaction: Transaction, event: RecipientOffered, decision: Decision
+    ) -> Reply:
+        path = event.forward_path
+        said = self._decisions.apply(Case(visit, Stage.RCPT, transaction.reverse_path, path), decision)
+        if not decision.is_refusal:
+            transaction.add(decision.targets, path)
+            transaction.decisions.append((Stage.RCPT, str(path), decision))
+        return said
 
     # AUTH
 
@@ -189,13 +221,12 @@ class Reception:
         content = transaction.content
         assert content is not None
         header, _ = split_header(data)
-        refusal = judge_hops(count_received(header), self._senders.rules)
-        refusal = refusal or self._recipients.judge_loop(transaction, header)
+        refusal = self._checks.contents.judge(transaction, header, count_received(header))
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
-        accepted = self._queue.accept(entry, stored)
+        accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
         return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
@@ -207,18 +238,19 @@ class Reception:
                 written = content.take(data, make_prefix)
                 if written is not None:
                     await written
-            refusal = judge_hops(content.scanner.received_count, self._senders.rules)
-            refusal = refusal or self._recipients.judge_loop(transaction, content.scanner.header)
             if content.has_failed:
-                refusal = reply.TROUBLE
+                content.discard()
+                return self._give_up(visit, transaction)
+            scanner = content.scanner
+            refusal = self._checks.contents.judge(transaction, scanner.header, scanner.received_count)
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
             stored = await content.store(make_prefix)
             if content.has_failed:
-                return self._refuse(visit, transaction, reply.TROUBLE)
+                return self._give_up(visit, transaction)
             entry = self._make_entry(transaction, stored, content.is_8bit)
-            await self._queue.accept(entry, stored)
+            await self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
         except BaseException:
             content.discard()
             raise
@@ -241,24 +273,24 @@ class Reception:
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
         return reply.queued(entry.queue_id)
 
-    def _refuse(self, visit: Visit, transaction: Transaction, refusal: Reply) -> Reply:
-        name = visit.session.client_name
+    def _refuse(self, visit: Visit, transaction: Transaction, refusal: Decision) -> Reply:
+        return self._decisions.apply(Case(visit, Stage.CONTENT, transaction.reverse_path), refusal)
+
+    def _give_up(self, visit: Visit, transaction: Transaction) -> Reply:
+        """The disk did not take the content: no rule has decided that."""
+        session, sender = visit.session, transaction.reverse_path
+        verb, protocol = Stage.CONTENT.value, visit.protocol_word
         self._mail_log.rejected(
-            "END-OF-MESSAGE",
-            visit.client,
-            name,
-            refusal,
-            transaction.reverse_path,
-            protocol=visit.protocol_word,
+            verb, visit.client, session.client_name, reply.TROUBLE, sender, protocol=protocol
         )
-        return refusal
+        return reply.TROUBLE
 
     def _content_refused(self, visit: Visit, event: ContentRefused) -> Answer:
-        transaction = visit.transaction
-        if transaction is not None:
-            self._refuse(visit, transaction, event.reply)
+        transaction = transaction_of(visit)
+        rule = Rule.BARE_NEWLINES if event.reply is reply.BARE_NEWLINE else Rule.CONTENT_SIZE
+        refusal = self._refuse(visit, transaction, Decision(rule, event.reply))
         visit.drop_transaction()
-        return None
+        return refusal
 
     def _transaction_aborted(self, visit: Visit, event: TransactionAborted) -> Answer:
         visit.drop_transaction()

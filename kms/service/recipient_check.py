@@ -2,7 +2,7 @@
 
 The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550. The address
 that the client has connected to, written as a literal, stands for the first local domain (RFC 5321 4.1.3); any
-other literal is foreign.
+other literal is foreign. The check changes nothing and tells nobody (see `service.decisions`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import assert_never
 from kms.domain import reply
 from kms.domain.account import Account
 from kms.domain.address import Mailbox, format_literal
-from kms.domain.message import find_fields
+from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.reply import Reply
 from kms.policy.recipient import (
     AliasLoop,
@@ -29,11 +29,18 @@ from kms.policy.relay import RelayVerdict
 from kms.policy.transaction import TransactionRules, judge_recipient_count
 from kms.protocol.smtp_events import RecipientOffered
 from kms.service.directory import DirectoryCache
-from kms.service.mail_log import MailLog
 from kms.service.quota import Quota
 from kms.service.relay_check import RelayCheck
-from kms.service.security_log import SecurityLog
 from kms.service.visit import Transaction, Visit
+
+_RELAY_RULES = {
+    RelayVerdict.OPEN_RELAY: Rule.OPEN_RELAY,
+    RelayVerdict.BY_ADDRESS_GROUP: Rule.RELAY_BY_ADDRESS_GROUP,
+    RelayVerdict.BY_AUTHENTICATION: Rule.RELAY_BY_AUTHENTICATION,
+    RelayVerdict.BY_RELAY_WINDOW: Rule.RELAY_BY_WINDOW,
+    RelayVerdict.DENIED: Rule.RELAY_DENIED,
+    RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION: Rule.RELAY_DENIED_AFTER_FAILED_AUTHENTICATION,
+}
 
 
 class RecipientCheck:
@@ -44,54 +51,45 @@ class RecipientCheck:
         directory: who exists.
         relay: whether the client may send to foreign domains.
         quota: whether a mailbox is full.
-        logs: tell of refusals.
     """
 
     def __init__(
-        self,
-        rules: TransactionRules,
-        directory: DirectoryCache,
-        relay: RelayCheck,
-        quota: Quota,
-        logs: tuple[MailLog, SecurityLog],
+        self, rules: TransactionRules, directory: DirectoryCache, relay: RelayCheck, quota: Quota
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._quota = quota
-        self._mail_log, self._security_log = logs
 
-    def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Reply | None:
+    def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
-        transaction = _transaction_of(visit)
-        refusal = judge_recipient_count(transaction.accepted, self.rules)
+        accepted = transaction_of(visit).accepted
+        refusal = judge_recipient_count(accepted, self.rules)
         if refusal is not None:
-            return self._refuse(visit, transaction, event.forward_path, refusal)
+            facts: Facts = {"recipients": accepted, "max_recipients": self.rules.max_recipients}
+            return Decision(Rule.MAX_RECIPIENTS, refusal, facts)
         path = event.forward_path
         home = self._home_of(visit, path)
         match self._kind(home):
             case DomainKind.LOCAL:
-                return self._judge_local(visit, transaction, path, home)
+                return self._judge_local(home)
             case DomainKind.RELAY:
-                return self._accept(transaction, (path,), path)
+                return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
-                if not verdict.is_allowed:
-                    return None
-                return self._judge_foreign(visit, transaction, path, verdict)
+                return self._judge_foreign(visit, path, verdict) if verdict.is_allowed else None
             case kind:
                 assert_never(kind)
 
-    async def judge(self, visit: Visit, event: RecipientOffered) -> Reply:
+    async def judge(self, visit: Visit, event: RecipientOffered) -> Decision:
         """Judge with the relay window and the mailboxes' sizes."""
         path = event.forward_path
-        transaction = _transaction_of(visit)  # before waiting: the client may go meanwhile
         home = self._home_of(visit, path)
         if self._kind(home) is DomainKind.LOCAL:
             resolution = self._directory.resolve(home)
             assert isinstance(resolution, Resolved)
-            return await self._judge_quota(visit, transaction, resolution, path)
-        return self._judge_foreign(visit, transaction, path, await self._relay.judge(visit))
+            return await self._judge_quota(resolution)
+        return self._judge_foreign(visit, path, await self._relay.judge(visit))
 
     def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
         """Give the address to look up: the path itself, unless its domain is our own address literal."""
@@ -102,87 +100,59 @@ class RecipientCheck:
             return path
         return Mailbox(path.local_part, self._directory.current.local_domains[0])
 
-    def judge_loop(self, transaction: Transaction, header: bytes) -> Reply | None:
-        """Refuse what lay in a recipient's mailbox before (RFC 9228), while the client is still there to hear it.
-
-        Later it would be a report, and whoever forges the field would choose whom it goes to.
-        """
-        if b"delivered-to" not in header.lower():
-            return None
-        passed = {value.decode("utf-8", "replace").lower() for value in find_fields(header, b"Delivered-To")}
-        accounts = self._directory.current.accounts
-        targets = map(str, transaction.recipients)
-        return (
-            reply.DELIVERED_TO_LOOP if any(name in accounts and name in passed for name in targets) else None
-        )
-
     def _kind(self, path: Mailbox) -> DomainKind:
         if not path.domain:
             return DomainKind.LOCAL
         kind = classify_domain(self._directory.current, path.domain)
         return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
 
-    def _judge_local(
-        self, visit: Visit, transaction: Transaction, path: Mailbox, home: Mailbox
-    ) -> Reply | None:
+    def _judge_local(self, home: Mailbox) -> Decision | None:
         resolution = self._directory.resolve(home)
         if isinstance(resolution, Resolved):
-            if any(self._with_quota(resolution)):
-                return None
-            return self._accept(transaction, resolution.targets, path)
-        refusal = _refusal_of(resolution)
-        if refusal is reply.UNKNOWN_RECIPIENT:
-            self._security_log.recipient_unknown(visit.client, transaction.reverse_path, path)
-        return self._refuse(visit, transaction, path, refusal)
+            return None if self._with_quota(resolution) else _accept_local(resolution)
+        rule, refusal = _refusal_of(resolution)
+        return Decision(rule, refusal)
 
     def _with_quota(self, resolution: Resolved) -> list[Account]:
         accounts = self._directory.current.accounts
         found = (accounts.get(str(target)) for target in resolution.targets)
         return [account for account in found if account and (account.quota_octets or account.quota_messages)]
 
-    async def _judge_quota(
-        self, visit: Visit, transaction: Transaction, resolution: Resolved, path: Mailbox
-    ) -> Reply:
+    async def _judge_quota(self, resolution: Resolved) -> Decision:
         for account in self._with_quota(resolution):
             if await self._quota.is_full(account):
-                return self._refuse(visit, transaction, path, reply.MAILBOX_FULL)
-        return self._accept(transaction, resolution.targets, path)
+                return Decision(Rule.QUOTA, reply.MAILBOX_FULL, {"account": account.login})
+        return _accept_local(resolution)
 
-    def _judge_foreign(
-        self, visit: Visit, transaction: Transaction, path: Mailbox, verdict: RelayVerdict
-    ) -> Reply:
+    def _judge_foreign(self, visit: Visit, path: Mailbox, verdict: RelayVerdict) -> Decision:
+        rule = _RELAY_RULES[verdict]
         if not verdict.is_allowed:
-            self._security_log.relay_denied(visit.client, transaction.reverse_path, path)
-            return self._refuse(visit, transaction, path, reply.relaying_denied(str(path)))
+            facts: Facts = {"authentication": visit.authentication.value}
+            return Decision(rule, reply.relaying_denied(str(path)), facts)
         if visit.account is not None and visit.account.own_domains_only:
-            return self._refuse(visit, transaction, path, reply.OWN_DOMAINS_ONLY)
-        return self._accept(transaction, (path,), path)
-
-    def _accept(self, transaction: Transaction, targets: tuple[Mailbox, ...], path: Mailbox) -> Reply:
-        transaction.add(targets, path)
-        return reply.RECIPIENT_OK
-
-    def _refuse(self, visit: Visit, transaction: Transaction, path: Mailbox, refusal: Reply) -> Reply:
-        sender = transaction.reverse_path
-        name, protocol = visit.session.client_name, visit.protocol_word
-        self._mail_log.rejected("RCPT", visit.client, name, refusal, sender, path, protocol)
-        return refusal
+            return Decision(Rule.OWN_DOMAINS_ONLY, reply.OWN_DOMAINS_ONLY, {"account": visit.account.login})
+        return Decision(rule, reply.RECIPIENT_OK, targets=(path,))
 
 
-def _transaction_of(visit: Visit) -> Transaction:
+def transaction_of(visit: Visit) -> Transaction:
+    """The transaction that is under way, as it must be at RCPT."""
     assert visit.transaction is not None, "the session lets RCPT through only within a transaction"
     return visit.transaction
 
 
-def _refusal_of(resolution: Resolution) -> Reply:
+def _accept_local(resolution: Resolved) -> Decision:
+    return Decision(Rule.LOCAL_RECIPIENT, reply.RECIPIENT_OK, targets=resolution.targets)
+
+
+def _refusal_of(resolution: Resolution) -> tuple[Rule, Reply]:
     match resolution:
         case UnknownRecipient():
-            return reply.UNKNOWN_RECIPIENT
+            return Rule.UNKNOWN_RECIPIENT, reply.UNKNOWN_RECIPIENT
         case DisabledMailbox():
-            return reply.MAILBOX_DISABLED
+            return Rule.MAILBOX_DISABLED, reply.MAILBOX_DISABLED
         case AliasLoop():
-            return reply.ALIAS_LOOP
+            return Rule.ALIAS_LOOP, reply.ALIAS_LOOP
         case NoPostmaster():
-            return reply.NO_POSTMASTER_YET
+            return Rule.NO_POSTMASTER, reply.NO_POSTMASTER_YET
         case _:
             raise TypeError(resolution)

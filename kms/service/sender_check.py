@@ -1,4 +1,7 @@
-"""Decides about MAIL: free space, declared size, whose address it is, whether its domain exists."""
+"""Decides about MAIL: free space, declared size, whose address it is, whether its domain exists.
+
+It gathers facts and asks the policies; it changes nothing and tells nobody (see `service.decisions`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Callable
 
 from kms.domain import reply
 from kms.domain.address import Mailbox
-from kms.domain.reply import Reply
+from kms.domain.decision import Decision, Facts, Rule
+from kms.domain.dns_answer import AddressAnswer, MxAnswer
 from kms.policy.recipient import DomainKind, classify_domain, may_send_as
 from kms.policy.relay import RelayMode
 from kms.policy.sender import judge_sender_domain, needs_addresses
@@ -20,10 +24,8 @@ from kms.policy.transaction import (
 from kms.ports import Resolver
 from kms.protocol.smtp_events import SenderOffered
 from kms.service.directory import DirectoryCache
-from kms.service.mail_log import MailLog
 from kms.service.relay_check import RelayCheck
-from kms.service.security_log import SecurityLog
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Visit
 
 
 class SenderCheck:
@@ -35,7 +37,6 @@ class SenderCheck:
         relay: whether the client fulfils a relay condition.
         resolver: whether the sender's domain exists.
         free_octets: free space of the spool, cheap to ask.
-        mail_log, security_log: tell of refusals.
     """
 
     def __init__(
@@ -45,37 +46,48 @@ class SenderCheck:
         relay: RelayCheck,
         resolver: Resolver,
         free_octets: Callable[[], int],
-        logs: tuple[MailLog, SecurityLog],
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._resolver = resolver
         self._free_octets = free_octets
-        self._mail_log, self._security_log = logs
 
-    def judge_at_once(self, visit: Visit, event: SenderOffered) -> Reply | None:
+    def judge_at_once(self, visit: Visit, event: SenderOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
-        rules = self.rules
-        refusal = (
-            self._judge_login(visit)
-            or judge_free_space(self._free_octets(), rules)
-            or judge_declared_size(event.declared_octets, rules)
-        )
+        sender = event.reverse_path
+        refusal = self._judge_login(visit) or self._judge_room(event)
         if refusal is not None:
-            return self._refuse(visit, event.reverse_path, refusal)
-        if event.reverse_path is not None and self._must_ask(event.reverse_path):
-            return None
-        return self._open(visit, event.reverse_path)
+            return refusal
+        return None if sender is not None and self._must_ask(sender) else _fine()
 
-    def _judge_login(self, visit: Visit) -> Reply | None:
+    async def judge(self, visit: Visit, event: SenderOffered) -> Decision:
+        """Judge the rest, with DNS and relay window."""
+        sender = event.reverse_path
+        assert sender is not None
+        return await self._judge_identity(visit, sender) or await self._judge_domain(sender) or _fine()
+
+    def _judge_login(self, visit: Visit) -> Decision | None:
         """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
         if visit.account is None:
             return None
         account = self._directory.current.accounts.get(visit.account.login)
         if account is None or not account.is_enabled:
-            return reply.ACCOUNT_DISABLED
+            return Decision(Rule.ACCOUNT_DISABLED, reply.ACCOUNT_DISABLED, {"account": visit.account.login})
         visit.account = account
+        return None
+
+    def _judge_room(self, event: SenderOffered) -> Decision | None:
+        rules = self.rules
+        free_octets = self._free_octets()
+        refusal = judge_free_space(free_octets, rules)
+        if refusal is not None:
+            facts: Facts = {"free_octets": free_octets, "min_free_octets": rules.min_free_octets}
+            return Decision(Rule.FREE_SPACE, refusal, facts)
+        refusal = judge_declared_size(event.declared_octets, rules)
+        if refusal is not None:
+            facts = {"declared_octets": event.declared_octets, "max_octets": rules.max_message_octets}
+            return Decision(Rule.DECLARED_SIZE, refusal, facts)
         return None
 
     def _must_ask(self, sender: Mailbox) -> bool:
@@ -87,47 +99,40 @@ class SenderCheck:
     def _is_local(self, sender: Mailbox) -> bool:
         return classify_domain(self._directory.current, sender.domain) is DomainKind.LOCAL
 
-    async def judge(self, visit: Visit, event: SenderOffered) -> Reply:
-        """Judge with DNS and relay window."""
-        sender = event.reverse_path
-        assert sender is not None
-        refusal = await self._judge_identity(visit, sender)
-        if refusal is not None:
-            login = visit.account.login if visit.account else None
-            self._security_log.sender_refused(visit.client, sender, login)
-            return self._refuse(visit, sender, refusal)
-        refusal = await self._judge_domain(sender)
-        if refusal is not None:
-            if refusal is reply.SENDER_DOMAIN_UNKNOWN:
-                self._security_log.sender_domain_missing(visit.client, sender)
-            return self._refuse(visit, sender, refusal)
-        return self._open(visit, sender)
-
-    async def _judge_identity(self, visit: Visit, sender: Mailbox) -> Reply | None:
+    async def _judge_identity(self, visit: Visit, sender: Mailbox) -> Decision | None:
         if self._relay.rules.mode is RelayMode.OPEN:
             return None
         account = visit.account
+        verdict = await self._relay.judge(visit)
         facts = SenderFacts(
             reverse_path=sender,
             is_local_sender=self._is_local(sender),
             is_authenticated=account is not None,
             may_use_sender=account is not None and may_send_as(self._directory.current, account, sender),
-            fulfils_a_condition=(await self._relay.judge(visit)).is_allowed,
+            fulfils_a_condition=verdict.is_allowed,
         )
-        return judge_sender_identity(facts, self.rules)
+        refusal = judge_sender_identity(facts, self.rules)
+        if refusal is None:
+            return None
+        login = account.login if account else None
+        rule = Rule.SENDER_MUST_MATCH_LOGIN if login else Rule.LOCAL_SENDER_NEEDS_AUTH
+        return Decision(rule, refusal, {"account": login, "relay_verdict": verdict.value})
 
-    async def _judge_domain(self, sender: Mailbox) -> Reply | None:
+    async def _judge_domain(self, sender: Mailbox) -> Decision | None:
         if not self.rules.sender_domain_must_exist or self._is_local(sender) or sender.domain.startswith("["):
             return None
         mx = await self._resolver.lookup_mx(sender.domain)
         addresses = await self._resolver.lookup_addresses(sender.domain) if needs_addresses(mx) else None
-        return judge_sender_domain(mx, addresses)
+        refusal = judge_sender_domain(mx, addresses)
+        return None if refusal is None else Decision(Rule.SENDER_DOMAIN, refusal, _dns_facts(mx, addresses))
 
-    def _open(self, visit: Visit, sender: Mailbox | None) -> Reply:
-        visit.transaction = Transaction(sender)
-        return reply.SENDER_OK
 
-    def _refuse(self, visit: Visit, sender: Mailbox | None, refusal: Reply) -> Reply:
-        name, protocol = visit.session.client_name, visit.protocol_word
-        self._mail_log.rejected("MAIL", visit.client, name, refusal, sender, protocol=protocol)
-        return refusal
+def _fine() -> Decision:
+    return Decision(Rule.SENDER_FINE, reply.SENDER_OK)
+
+
+def _dns_facts(mx: MxAnswer, addresses: AddressAnswer | None) -> Facts:
+    facts: Facts = {"dns_mx": str(mx)}
+    if addresses is not None:
+        facts["dns_addresses"] = str(addresses)
+    return facts

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from kms.domain.queue_entry import format_queue_id
 from kms.service.app import App
-from kms.store import relay_windows
+from kms.store import decisions, relay_windows
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.bodies import sweep
 from kms.store.queue_leases import release_leases, set_aside_unreachable
@@ -34,6 +34,7 @@ def load_store(app: App, log: Logger) -> None:
         app.directory.take(*load_accounts_and_aliases(connection))
         app.windows.take(relay_windows.load_live(connection, now))
         app.queue.start(greatest_number(connection))
+        app.decisions.start(decisions.greatest_number(connection))
         freed = release_leases(connection)
         damaged = set_aside_unreachable(connection)
         swept = sweep(connection, settings.spool_dir, now)

@@ -9,6 +9,7 @@ import attrs
 from kms.domain.account import Account
 from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
+from kms.domain.decision import Decision, Stage
 from kms.domain.envelope import Recipient
 from kms.policy.relay import Authentication
 from kms.protocol.smtp_server import SmtpServerSession
@@ -24,6 +25,7 @@ class Transaction:
         accepted: how many RCPT were answered 250; more or fewer than the targets, because of aliases.
         only_recipient: what the only accepted RCPT named; None with none, or with several.
         content: what has come of the message; None before DATA.
+        decisions: why it has come so far: when, about whom, and what was decided.
     """
 
     reverse_path: Mailbox | None
@@ -31,6 +33,7 @@ class Transaction:
     accepted: int = 0
     only_recipient: Mailbox | None = None
     content: IncomingContent | None = None
+    decisions: list[tuple[Stage, str, Decision]] = attrs.field(factory=list)
 
     def add(self, targets: tuple[Mailbox, ...], original: Mailbox) -> None:
         """Add the targets of one accepted RCPT."""

@@ -19,11 +19,13 @@ class NewEntry:
         entry: with a number from `NumberSource`.
         content: a `FileContent` lies where `BodyWriter` put it for this number.
         is_leased: this process will try it at once from memory; else it waits for `claim`.
+        story: why it was taken, JSON, for `store.message_life`; "" keeps nothing of it.
     """
 
     entry: QueueEntry
     content: Content
     is_leased: bool
+    story: str = ""
 
 
 @attrs.frozen
@@ -63,6 +65,8 @@ class Settlement:
         due_at: when to try those others; None says that none is left.
         warned_at: when their delay warning went out; None keeps what is stored.
         report: the report about the finished ones, added in the same transaction.
+        at: when the attempt was over.
+        story: what came of it, JSON, for `store.message_life`; "" keeps nothing of it.
     """
 
     number: int
@@ -72,6 +76,8 @@ class Settlement:
     due_at: datetime | None = None
     warned_at: datetime | None = None
     report: NewEntry | None = None
+    at: datetime | None = None
+    story: str = ""
 
 
 @attrs.define  # not frozen: measured, one for each message; nobody changes one

@@ -20,6 +20,8 @@ from sqlite3 import Connection, DatabaseError
 import attrs
 
 from kms.domain.content import Content, FileContent, InlineContent
+from kms.domain.message_life import LifeEvent
+from kms.store import message_life
 from kms.store.bodies import body_path, find_damage
 from kms.store.many_rows import execute_in, execute_rows, select_in
 from kms.store.queue_items import (
@@ -120,6 +122,14 @@ class QueueStore:
         execute_rows(connection, INSERT_CONTENT, contents)
         if items:
             _reserve_numbers(connection, max(item.entry.number for item in items))
+        message_life.add(
+            connection,
+            [
+                (item.entry.number, item.entry.arrived_at, LifeEvent.ACCEPTED, item.story)
+                for item in items
+                if item.story
+            ],
+        )
         return [None] * len(items)
 
     def _message_row(self, item: NewEntry) -> MessageRow:
@@ -233,6 +243,14 @@ class QueueStore:
         execute_in(connection, "DELETE FROM content WHERE number IN ({})", gone)
         if kept:
             _defer(connection, [taken[number] for number in kept])
+        message_life.add(
+            connection,
+            [
+                (item.number, item.at, LifeEvent.ATTEMPTED, item.story)
+                for item in taken.values()
+                if item.story and item.at is not None
+            ],
+        )
         reports = [item.report for item in taken.values() if item.report is not None]
         if reports:
             self.add(connection, reports)

@@ -128,7 +128,32 @@ _FIRST_TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES,)
+_DECISIONS = (
+    """
+    CREATE TABLE decision (
+        number INTEGER PRIMARY KEY,
+        at_us INTEGER NOT NULL,
+        client TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        reply TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        is_observed INTEGER NOT NULL
+    ) STRICT
+    """,
+    # What became of a message, kept after it has left the queue. Numbers grow with time: new rows stand at the end.
+    """
+    CREATE TABLE message_life (
+        number INTEGER NOT NULL,
+        at_us INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        PRIMARY KEY (number, at_us, event)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS)
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
 
 _SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")

@@ -144,8 +144,10 @@ def test_a_refused_content_ends_the_transaction_and_counts_as_a_fault() -> None:
     say(session, ENVELOPE)
     session.receive_data(b"x\ny\r\n.\r\n")
     assert session.next_event() == ContentRefused(replies.BARE_NEWLINE)
+    session.reply(replies.BARE_NEWLINE.with_decision("7F3K2Q"))
     assert not session.is_in_transaction
-    assert say(session, ENVELOPE + b"x\ny\r\n.\r\n") == [b"550", b"250", b"250", b"354", b"421"]
+    assert session.data_to_send().endswith(b"550 5.6.0 Bare CR or LF in the message (7F3K2Q)\r\n")
+    assert say(session, ENVELOPE + b"x\ny\r\n.\r\n") == [b"250", b"250", b"354", b"421"]
     assert session.is_closing
 
 

@@ -116,8 +116,11 @@ class TestChangedSettings:
             "[tls]\nplaintext_auth = always\n",
         )
         app.use(settings)
-        assert not app.relay.rules.pop_before_smtp
-        assert app.senders.rules.max_recipients == app.recipients.rules.max_recipients == 123
+        checks = app.checks
+        assert not checks.relay.rules.pop_before_smtp
+        assert {
+            part.rules.max_recipients for part in (checks.senders, checks.recipients, checks.contents)
+        } == {123}
         assert app.trace.hides_local_ip
         assert app.runner.rules.intervals == (timedelta(minutes=9),)
         assert (app.outbound.rules.delivery_tasks, app.outbound.rules.per_destination) == (11, 3)

@@ -39,7 +39,13 @@ class Office:
         self.side.advance()
 
     def is_full(self) -> bool:
-        return result_of(self.quota.is_full(self.bob))
+        """Ask as RCPT does, and let follow from the answer what follows from that of RCPT."""
+        is_full = result_of(self.quota.is_full(self.bob))
+        if is_full:
+            self.quota.was_full(self.bob)
+        else:
+            self.quota.had_room(self.bob.login)
+        return is_full
 
     @property
     def bob(self) -> Account:

@@ -49,22 +49,28 @@ def test_an_account_without_quota_is_never_full() -> None:
 
 def test_of_a_full_mailbox_is_told_once_each_time_it_becomes_full() -> None:
     rig = Rig()
-    for octets in (1000, 1001, 1002):
-        rig.is_full(octets, 1)
+    for _ in range(3):
+        rig.quota.was_full(FRITZ)
     assert rig.told == [FRITZ]
-    rig.is_full(10, 1)
-    rig.is_full(1000, 1)
+    rig.quota.had_room(FRITZ.login)
+    rig.quota.was_full(FRITZ)
     assert rig.told == [FRITZ, FRITZ]
 
 
 def test_who_could_not_be_told_is_told_at_the_next_chance() -> None:
     rig = Rig()
-    assert rig.is_full(1000, 1)
+    rig.quota.was_full(FRITZ)
     rig.telling[0].errback(RuntimeError("the queue takes nothing"))
-    assert rig.is_full(1000, 1)
+    rig.quota.was_full(FRITZ)
     rig.telling[1].callback(None)
-    assert rig.is_full(1000, 1)
+    rig.quota.was_full(FRITZ)
     assert rig.told == [FRITZ, FRITZ]
+
+
+def test_measuring_tells_nobody() -> None:
+    rig = Rig()
+    assert rig.is_full(1000, 1)
+    assert rig.told == []
 
 
 def test_a_mailbox_that_cannot_be_measured_is_neither_full_nor_not() -> None:

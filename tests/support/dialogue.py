@@ -8,7 +8,8 @@ A file of tests/dialogues/ is text; `#` begins a comment line. Then:
                                          LOGIN user password. Without one it says yes (LOGIN: no)
     C: EHLO client.example               the client sends this line and CRLF
     C= one\r\n.\r\ntwo                    the client sends exactly this; \r \n \t \0 \xff \\ are escapes
-    S: 250 2.0.0 Ok                      the server answers exactly this line; … at its end = and any more
+    S: 250 2.0.0 Ok                      the server answers exactly this line; … at its end = and any more;
+                                         (ID) at its end = the id of a decision
     TLS                                  both start TLS
     EVENT TransactionAborted()           (sessions only) the last event that the session told
     CLOSED                               the server has closed and said nothing more; the last line of a file
@@ -47,6 +48,7 @@ HOSTNAME = "mail.example.org"
 _REPEATED = re.compile(rb"\{(.)\*(\d+)\}")
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))")
 _PLAIN_ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+_DECISION_ID = re.compile(rb"\([0-9A-Z]{6}\)$")
 _REPLY = re.compile(r"(\d{3}) (?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)")
 
 
@@ -173,6 +175,8 @@ def _matches(expected: bytes, heard: bytes) -> bool:
     more = "…".encode()
     if expected.endswith(more):
         return heard.startswith(expected.removesuffix(more))
+    if expected.endswith(b"(ID)"):
+        return _DECISION_ID.sub(b"(ID)", heard) == expected
     return heard == expected
 
 
@@ -240,6 +244,8 @@ class ScriptedReception:
                 return self.answers.get(f"RCPT <{path}>", replies.RECIPIENT_OK)
             case ContentEnded():
                 return self.answers.get("CONTENT", replies.queued("1"))
+            case ContentRefused(reply):
+                return reply
             case LoginOffered(user=user, password=password):
                 return self.answers.get(f"LOGIN {user} {password}", replies.AUTHENTICATION_FAILED)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -23,3 +24,8 @@ def result_of(waiting: Coroutine[Any, Any, _Result] | Deferred[_Result]) -> _Res
         result.raiseException()
     assert not isinstance(result, Failure)
     return result
+
+
+def without_ids(replies: list[str]) -> list[str]:
+    """The replies without the ids of decisions."""
+    return [re.sub(r" \([0-9A-Z]{6}\)$", "", reply) for reply in replies]

@@ -25,13 +25,16 @@ from kms.domain.queue_entry import QueueEntry
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
+from kms.service.checks import Checks
 from kms.service.clock import ClockOf
+from kms.service.content_check import ContentCheck
+from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.incoming import BodyFiles
 from kms.service.mail_log import MailLog
 from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
 from kms.service.queue import Queue
-from kms.service.quota import Quota
+from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
 from kms.service.recipient_check import RecipientCheck
 from kms.service.relay_check import RelayCheck
@@ -147,15 +150,17 @@ class SmtpRig:
     def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
         logs = (self.mail_log, self.security_log)
         self.relay = RelayCheck(relay, self.portal)
-        self.senders = SenderCheck(
-            rules, self.directory, self.relay, self.resolver, lambda: self.free_octets, logs
-        )
-        quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, quota, logs)
+        self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
+        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, lambda: self.free_octets)
+        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota)
+        contents = ContentCheck(rules, self.directory)
+        self.checks = Checks(self.relay, self.senders, self.recipients, contents)
+        self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
+        follow_quota(self.decisions, self.quota, self.directory)
         self.trace = TraceFields(HOSTNAME, lambda: self.relay.rules)
         self.reception = Reception(
-            self.senders,
-            self.recipients,
+            self.checks,
+            self.decisions,
             self.portal,
             self.queue,
             self.files,

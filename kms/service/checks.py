@@ -1,0 +1,73 @@
+"""All checks of SMTP sessions, made from settings and the live state they look at.
+
+The server has one set; `kmsctl explain --config CANDIDATE` makes another one from other settings over the same
+state. No check changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.cred.portal import Portal
+
+from kms.config.settings import Settings
+from kms.ports import Resolver
+from kms.service.content_check import ContentCheck
+from kms.service.directory import DirectoryCache
+from kms.service.quota import Quota
+from kms.service.recipient_check import RecipientCheck
+from kms.service.relay_check import RelayCheck
+from kms.service.sender_check import SenderCheck
+
+
+@attrs.frozen
+class LiveState:
+    """What checks look at, besides their rules and the directory.
+
+    Attributes:
+        portal: proves open relay windows.
+        quota: knows full mailboxes.
+        resolver: the DNS.
+        free_octets: of the spool.
+    """
+
+    portal: Portal
+    quota: Quota
+    resolver: Resolver
+    free_octets: Callable[[], int]
+
+
+@attrs.frozen
+class Checks:
+    """One set of checks.
+
+    Attributes:
+        relay: may this client send to foreign domains?
+        senders: decide about MAIL.
+        recipients: decide about RCPT.
+        contents: decide at the end of a content.
+    """
+
+    relay: RelayCheck
+    senders: SenderCheck
+    recipients: RecipientCheck
+    contents: ContentCheck
+
+    def use(self, settings: Settings) -> None:
+        """Take the rules of changed settings."""
+        rules = settings.transaction_rules
+        self.relay.rules = settings.relay_rules
+        self.senders.rules = self.recipients.rules = self.contents.rules = rules
+
+
+def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState) -> Checks:
+    """Make a set of checks from settings and what they look at."""
+    rules = settings.transaction_rules
+    relay = RelayCheck(settings.relay_rules, state.portal)
+    return Checks(
+        relay=relay,
+        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets),
+        recipients=RecipientCheck(rules, directory, relay, state.quota),
+        contents=ContentCheck(rules, directory),
+    )
