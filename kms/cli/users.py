@@ -71,6 +71,30 @@ def _read_size(_context: click.Context, _parameter: click.Parameter, text: str |
         raise click.BadParameter(str(fault)) from None
 
 
+_SERVERS = object()
+
+
+class _AccountLimit(click.ParamType[Any]):
+    """A limit of an account's own; `default` gives it back to the server's."""
+
+    name = "number"
+
+    def __init__(self, parse: Callable[[str], int] = int) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Read what was typed."""
+        if value == "default":
+            return _SERVERS
+        try:
+            number = self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if number < 0:
+            self.fail("a limit is 0 (none) or more", param, ctx)
+        return number
+
+
 def _refuse_later(_context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Refuse an option whose feature is missing: to ignore a limit would be worse."""
     if value is not None:
@@ -102,15 +126,23 @@ def _later(name: str, **options: Any) -> Callable[[_Command], _Command]:
     "--own-domains-only/--no-own-domains-only", default=None, help="May send to local domains only."
 )
 @click.option("--language", help='Of the reports it gets; "" = the server\'s.')
-@_later("--messages-per-hour")
-@_later("--messages-per-day")
-@_later("--max-message-size")
+@click.option(
+    "--messages-per-hour", type=_AccountLimit(), help="It may send; 0 = no limit, default = the server's."
+)
+@click.option("--messages-per-day", type=_AccountLimit(), help="The same within a day.")
+@click.option(
+    "--max-message-size",
+    "max_message_octets",
+    type=_AccountLimit(parse_size),
+    help="Of what it sends, as 5 MB; 0 = no limit, default = the server's.",
+)
 @_later("--apop/--no-apop", default=None)
 @_later("--cram/--no-cram", default=None)
 @pass_session
 def change(session: Session, login: str, **options: Any) -> None:
     """Change an account."""
     changes = {key: value for key, value in options.items() if value not in (None, ())}
+    changes = {key: None if value is _SERVERS else value for key, value in changes.items()}
     for key in ("forward_to", "extra_senders"):
         if key in changes:
             changes[key] = [item for item in changes[key] if item]

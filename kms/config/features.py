@@ -109,17 +109,21 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
     "relay": (
         (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
-        (_works, "pop_window_max_users"),
+        (_works, "pop_window_max_users suspend_gateway_trust gateway_alarm"),
         (_works, "sender_must_match_login local_sender_needs_auth i_know_this_is_an_open_relay"),
-        (_later, "rate_trusted_senders suspend_gateway_trust gateway_alarm"),
+        (_later, "rate_trusted_senders"),
     ),
     "limits": (
         (_works, "sender_domain_must_exist max_recipients max_failed_commands max_message_size"),
         (_works, "max_received_hops bare_newlines min_free_space command_timeout session_timeout"),
         (_later, "exempt_group observe messages_per_hour connections_per_client unknown_recipients"),
-        (_later, "unknown_recipients_block failed_logins failed_logins_per_address failed_logins_window"),
-        (_later, "failed_logins_block alarm_after account_messages_per_hour account_messages_per_day"),
-        (_later, "account_max_message_size account_new_recipients_per_day minimum_data_rate"),
+        (
+            _works,
+            "failed_logins failed_logins_per_address failed_logins_window failed_logins_block alarm_after",
+        ),
+        (_later, "unknown_recipients_block minimum_data_rate"),
+        (_works, "account_messages_per_hour account_messages_per_day"),
+        (_works, "account_max_message_size account_new_recipients_per_day"),
         (_refused_when_on, "client_must_have_ptr"),
     ),
     "delivery": (

@@ -36,6 +36,10 @@ from kms.config.server_settings import (
 from kms.domain.account import Directory
 from kms.domain.address_group import AddressGroup, build_groups, parse_client_address
 from kms.domain.next_hop import HopCredentials, NextHop
+from kms.policy.account_limit import AccountRules
+from kms.policy.gateway import GatewayRules
+from kms.policy.limits import Limit
+from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.retry import RetryRules
 from kms.policy.transaction import TransactionRules
@@ -93,6 +97,37 @@ class Settings:
         """Who may relay."""
         relay = self.relay
         return RelayRules(relay.mode, relay.address_group, relay.smtp_auth, relay.pop_before_smtp)
+
+    @property
+    def login_rules(self) -> LoginRules:
+        """Who may have a password checked."""
+        limits = self.limits
+        return LoginRules(
+            failed_logins=limits.failed_logins,
+            failed_logins_per_address=limits.failed_logins_per_address,
+            window=limits.failed_logins_window,
+            block=limits.failed_logins_block,
+            exempt_group=limits.exempt_group,
+            observed=frozenset(map(Limit, limits.observe)),
+        )
+
+    @property
+    def account_rules(self) -> AccountRules:
+        """How much one login may send."""
+        limits = self.limits
+        return AccountRules(
+            messages_per_hour=limits.account_messages_per_hour,
+            messages_per_day=limits.account_messages_per_day,
+            max_message_octets=limits.account_max_message_size,
+            new_recipients_per_day=limits.account_new_recipients_per_day,
+            observed=frozenset(map(Limit, limits.observe)),
+        )
+
+    @property
+    def gateway_rules(self) -> GatewayRules:
+        """Which trusted addresses behave like gateways."""
+        relay = self.relay
+        return GatewayRules(relay.address_group, relay.gateway_alarm, relay.suspend_gateway_trust)
 
     @property
     def retry_rules(self) -> RetryRules:

@@ -41,6 +41,10 @@ class Rule(enum.Enum):
     LOCAL_SENDER_NEEDS_AUTH = "a stranger uses a sender in a local domain (local_sender_needs_auth)"
     SENDER_DOMAIN = "the sender's domain must exist and take mail (sender_domain_must_exist)"
 
+    ACCOUNT_MESSAGES_PER_HOUR = "the account has sent its messages of the hour (account_messages_per_hour)"
+    ACCOUNT_MESSAGES_PER_DAY = "the account has sent its messages of the day (account_messages_per_day)"
+    ACCOUNT_MAX_MESSAGE_SIZE = "the message is larger than the account may send (account_max_message_size)"
+
     # at RCPT
     LOCAL_RECIPIENT = "the recipient is in a local domain, and exists"
     RELAY_DOMAIN = "the recipient is in a relay domain, whose mail is taken from anyone"
@@ -52,7 +56,14 @@ class Rule(enum.Enum):
     RELAY_DENIED_AFTER_FAILED_AUTHENTICATION = (
         "the recipient is in a foreign domain; SMTP AUTH failed, so the address group does not count"
     )
+    RELAY_DENIED_WITHOUT_TRUST = (
+        "the recipient is in a foreign domain; the client behaves like a NAT gateway, so the address group does not"
+        " count (suspend_gateway_trust)"
+    )
     OWN_DOMAINS_ONLY = "the account may send to local domains only"
+    ACCOUNT_NEW_RECIPIENTS = (
+        "the account has written to its new recipients of the day (account_new_recipients_per_day)"
+    )
     MAX_RECIPIENTS = "the message has max_recipients already"
     UNKNOWN_RECIPIENT = "the local domain has no such recipient"
     MAILBOX_DISABLED = "the recipient's account is not enabled"

@@ -163,6 +163,16 @@ SENDER_DOMAIN_UNKNOWN = Reply(550, EnhancedStatus(5, 1, 8), "The sender's domain
 SENDER_DOMAIN_NULL_MX = Reply(550, EnhancedStatus(5, 7, 27), "The sender's domain takes no mail")
 SENDER_DOMAIN_TROUBLE = Reply(451, EnhancedStatus(4, 1, 8), "The sender's domain cannot be looked up now")
 
+ACCOUNT_HOUR_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has sent its messages of this hour, try later"
+)
+ACCOUNT_DAY_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has sent its messages of this day, try later"
+)
+ACCOUNT_MESSAGE_TOO_LARGE = Reply(
+    552, EnhancedStatus(5, 3, 4), "Message is larger than your account may send"
+)
+
 # RCPT
 
 RECIPIENT_OK = Reply(250, status.RECIPIENT_OK, "Recipient ok")
@@ -174,6 +184,10 @@ TOO_MANY_RECIPIENTS = Reply(452, EnhancedStatus(4, 5, 3), "Too many recipients")
 ALIAS_LOOP = Reply(550, status.ROUTING_LOOP, "Alias loop")
 NO_POSTMASTER_YET = Reply(451, status.OTHER_SYSTEM_TROUBLE, "No postmaster yet, try again later")
 OWN_DOMAINS_ONLY = Reply(550, status.NOT_AUTHORIZED, "This account may send to local domains only")
+
+ACCOUNT_RECIPIENTS_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has written to its new recipients of this day, try later"
+)
 
 
 def relaying_denied(recipient: str) -> Reply:

@@ -48,6 +48,11 @@ class DistinctTally:
         self._make_room()
         return True
 
+    def has(self, key: Hashable, thing: Hashable, now: Seconds, window: Seconds) -> bool:
+        """Say whether a thing first came within the window before `now`."""
+        at = self._things.get(key, {}).get(thing)
+        return at is not None and at > now - window
+
     def count(self, key: Hashable, now: Seconds, window: Seconds) -> int:
         """Count the distinct things of a key whose first time lies within the window before `now`."""
         since = now - window

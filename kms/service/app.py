@@ -15,10 +15,13 @@ from kms.config.network_kinds import LogTarget, endpoint_port
 from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
+from kms.domain.decision import Rule
 from kms.policy.routing import RoutingRules
 from kms.protocol.sasl import EXCHANGES
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
+from kms.service.account_check import AccountCounts, follow_accounts
+from kms.service.alarms import Alarms
 from kms.service.bounces import Bounces
 from kms.service.checks import LiveState, build_checks
 from kms.service.clock import Clock
@@ -28,16 +31,21 @@ from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.dns import DnsResolver
 from kms.service.free_space import FreeSpace
+from kms.service.gateway_watch import GatewayWatch
+from kms.service.guarded_portal import GuardedPortal
 from kms.service.incoming import BodyFiles
 from kms.service.local_delivery import LocalDelivery
+from kms.service.login_blocks import LoginBlocks
+from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
 from kms.service.mailbox_janitor import MailboxJanitor
 from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
+from kms.service.own_address import is_own_address
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.portal import PasswordChecker, Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
 from kms.service.quota import Quota, follow_quota
@@ -105,8 +113,12 @@ class App:
         self.passwords = PasswordChecker(
             self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
         )
+        self.blocks = LoginBlocks(clock, self.security_log)
+        self.guard = LoginGuard(
+            settings.login_rules, self.directory, self.blocks, self.security_log, clock, is_own_address
+        )
         realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, self.passwords, WindowChecker(self.windows))
+        self.portal = GuardedPortal(realm, (self.passwords, WindowChecker(self.windows)), self.guard)
 
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
@@ -159,10 +171,22 @@ class App:
             self.mail_log,
         )
         quota = Quota(self.mailboxes, self.notices.tell_full)
-        self.state = LiveState(self.portal, quota, self.resolver, self.space.octets)
+        self.alarms = Alarms(
+            settings.limits.alarm_after, self.notices.tell_alarm, self.security_log, self.clock
+        )
+        self.guard.on_tripped = self.alarms.tripped
+        self.gateways = GatewayWatch(
+            settings.gateway_rules, self.alarms.found_gateway, self.clock, is_own_address, self.directory
+        )
+        self.account_counts = AccountCounts(self.database, self.clock)
+        self.state = LiveState(
+            self.portal, quota, self.resolver, self.space.octets, self.gateways, self.account_counts
+        )
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         follow_quota(self.decisions, quota, self.directory)
+        self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_accounts(self.decisions, self.account_counts, self.alarms.braked)
         self.trace = TraceFields(
             self.hostname,
             lambda: self.checks.relay.rules,
@@ -246,6 +270,9 @@ class App:
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
         self.windows.max_users = settings.relay.pop_window_max_users
+        self.guard.rules = settings.login_rules
+        self.alarms.after = settings.limits.alarm_after
+        self.gateways.rules = settings.gateway_rules
         self.passwords.with_scram = settings.auth.has_scram
         for name, factory in self.smtp.items():
             factory.use(self.service_rules(settings, name))

@@ -13,8 +13,10 @@ from twisted.cred.portal import Portal
 
 from kms.config.settings import Settings
 from kms.ports import Resolver
+from kms.service.account_check import AccountCheck, AccountCounts
 from kms.service.content_check import ContentCheck
 from kms.service.directory import DirectoryCache
+from kms.service.gateway_watch import GatewayWatch
 from kms.service.quota import Quota
 from kms.service.recipient_check import RecipientCheck
 from kms.service.relay_check import RelayCheck
@@ -30,12 +32,16 @@ class LiveState:
         quota: knows full mailboxes.
         resolver: the DNS.
         free_octets: of the spool.
+        gateways: knows trusted addresses that lost their trust.
+        account_counts: what logins have sent.
     """
 
     portal: Portal
     quota: Quota
     resolver: Resolver
     free_octets: Callable[[], int]
+    gateways: GatewayWatch
+    account_counts: AccountCounts
 
 
 @attrs.frozen
@@ -47,27 +53,32 @@ class Checks:
         senders: decide about MAIL.
         recipients: decide about RCPT.
         contents: decide at the end of a content.
+        accounts: decide about the limits of a login.
     """
 
     relay: RelayCheck
     senders: SenderCheck
     recipients: RecipientCheck
     contents: ContentCheck
+    accounts: AccountCheck
 
     def use(self, settings: Settings) -> None:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
         self.relay.rules = settings.relay_rules
+        self.accounts.rules = settings.account_rules
         self.senders.rules = self.recipients.rules = self.contents.rules = rules
 
 
 def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState) -> Checks:
     """Make a set of checks from settings and what they look at."""
     rules = settings.transaction_rules
-    relay = RelayCheck(settings.relay_rules, state.portal)
+    relay = RelayCheck(settings.relay_rules, state.portal, state.gateways.is_suspended)
+    accounts = AccountCheck(settings.account_rules, state.account_counts)
     return Checks(
         relay=relay,
-        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets),
-        recipients=RecipientCheck(rules, directory, relay, state.quota),
+        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, accounts),
+        recipients=RecipientCheck(rules, directory, relay, state.quota, accounts),
         contents=ContentCheck(rules, directory),
+        accounts=accounts,
     )

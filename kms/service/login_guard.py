@@ -23,7 +23,6 @@ import attrs
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 
-from kms.domain.account import Directory
 from kms.domain.address_group import ClientAddress
 from kms.policy.block import Block, BlockKind
 from kms.policy.distinct_tally import DistinctTally
@@ -41,6 +40,7 @@ from kms.policy.login_guard import (
     name_account,
 )
 from kms.service.clock import Clock
+from kms.service.directory import DirectoryCache
 from kms.service.security_log import SecurityLog
 
 _R = TypeVar("_R")
@@ -96,7 +96,7 @@ class LoginGuard:
     def __init__(
         self,
         rules: LoginRules,
-        directory: Callable[[], Directory],
+        directory: DirectoryCache,
         blocks: KeepsBlocks,
         log: SecurityLog,
         clock: Clock,
@@ -133,7 +133,7 @@ class LoginGuard:
         """
         if self._is_spared(client):
             return await prove()
-        login = _Login(client_key(client), name_account(self._directory(), user))
+        login = _Login(client_key(client), name_account(self._directory.current, user))
         await self._admit(login)
         try:
             await self._delay(login)

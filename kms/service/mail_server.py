@@ -152,6 +152,10 @@ class MailServer(service.Service):
     async def _sweep_store(self) -> None:
         await self.app.windows.sweep()
         await self.app.decisions.sweep()
+        await self.app.account_counts.sweep()
+        self.app.guard.sweep()
+        self.app.alarms.sweep()
+        self.app.gateways.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:

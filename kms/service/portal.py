@@ -18,7 +18,7 @@ import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import IRealm, Portal
+from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -251,8 +251,3 @@ class Realm:
 
 def _nothing() -> None:
     """Log out of SMTP: nothing is held."""
-
-
-def make_portal(realm: Realm, passwords: PasswordChecker, windows: WindowChecker) -> Portal:
-    """Put the portal together."""
-    return Portal(realm, (passwords, windows))

@@ -222,12 +222,19 @@ class Reception:
         assert content is not None
         header, _ = split_header(data)
         refusal = self._checks.contents.judge(transaction, header, count_received(header))
+        refusal = refusal or self._judge_account(visit, len(data))
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
         accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
-        return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
+        counted = self._checks.accounts.count_message(visit.account, accepted)
+        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
+
+    def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
+        """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
+        accounts = self._checks.accounts
+        return accounts.split(accounts.judge_message(visit.account, octets))[0]
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
         content = transaction.content
@@ -243,6 +250,7 @@ class Reception:
                 return self._give_up(visit, transaction)
             scanner = content.scanner
             refusal = self._checks.contents.judge(transaction, scanner.header, scanner.received_count)
+            refusal = refusal or self._judge_account(visit, content.octets)
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
@@ -250,7 +258,8 @@ class Reception:
             if content.has_failed:
                 return self._give_up(visit, transaction)
             entry = self._make_entry(transaction, stored, content.is_8bit)
-            await self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
+            accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
+            await self._checks.accounts.count_message(visit.account, accepted)
         except BaseException:
             content.discard()
             raise

@@ -28,6 +28,7 @@ from kms.policy.recipient import (
 from kms.policy.relay import RelayVerdict
 from kms.policy.transaction import TransactionRules, judge_recipient_count
 from kms.protocol.smtp_events import RecipientOffered
+from kms.service.account_check import AccountCheck
 from kms.service.directory import DirectoryCache
 from kms.service.quota import Quota
 from kms.service.relay_check import RelayCheck
@@ -39,6 +40,7 @@ _RELAY_RULES = {
     RelayVerdict.BY_AUTHENTICATION: Rule.RELAY_BY_AUTHENTICATION,
     RelayVerdict.BY_RELAY_WINDOW: Rule.RELAY_BY_WINDOW,
     RelayVerdict.DENIED: Rule.RELAY_DENIED,
+    RelayVerdict.DENIED_WITHOUT_TRUST: Rule.RELAY_DENIED_WITHOUT_TRUST,
     RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION: Rule.RELAY_DENIED_AFTER_FAILED_AUTHENTICATION,
 }
 
@@ -51,15 +53,22 @@ class RecipientCheck:
         directory: who exists.
         relay: whether the client may send to foreign domains.
         quota: whether a mailbox is full.
+        accounts: the limits of a login.
     """
 
     def __init__(
-        self, rules: TransactionRules, directory: DirectoryCache, relay: RelayCheck, quota: Quota
+        self,
+        rules: TransactionRules,
+        directory: DirectoryCache,
+        relay: RelayCheck,
+        quota: Quota,
+        accounts: AccountCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._quota = quota
+        self._accounts = accounts
 
     def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
@@ -77,19 +86,24 @@ class RecipientCheck:
                 return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
-                return self._judge_foreign(visit, path, verdict) if verdict.is_allowed else None
+                must_wait = not verdict.is_allowed or self._accounts.must_ask(visit.account)
+                return None if must_wait else self._judge_foreign(visit, path, verdict)
             case kind:
                 assert_never(kind)
 
     async def judge(self, visit: Visit, event: RecipientOffered) -> Decision:
-        """Judge with the relay window and the mailboxes' sizes."""
+        """Judge with the relay window, the mailboxes' sizes, and whom an account has written to before."""
         path = event.forward_path
         home = self._home_of(visit, path)
         if self._kind(home) is DomainKind.LOCAL:
             resolution = self._directory.resolve(home)
             assert isinstance(resolution, Resolved)
             return await self._judge_quota(resolution)
-        return self._judge_foreign(visit, path, await self._relay.judge(visit))
+        decision = self._judge_foreign(visit, path, await self._relay.judge(visit))
+        account = visit.account
+        if decision.is_refusal or account is None or not self._accounts.must_ask(account):
+            return decision
+        return await self._accounts.judge_recipient(account, path, decision)
 
     def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
         """Give the address to look up: the path itself, unless its domain is our own address literal."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 
+from kms.domain.address_group import ClientAddress
 from kms.policy.relay import RelayFacts, RelayRules, RelayVerdict, judge_relay
 from kms.service.portal import IRelayAvatar, OpenWindow
 from kms.service.visit import Visit
@@ -16,11 +19,18 @@ class RelayCheck:
     Args:
         rules: the settings; a reload replaces the attribute.
         portal: proves open relay windows.
+        is_trust_suspended: says of an address that the relay group does not count for it now.
     """
 
-    def __init__(self, rules: RelayRules, portal: Portal) -> None:
+    def __init__(
+        self,
+        rules: RelayRules,
+        portal: Portal,
+        is_trust_suspended: Callable[[ClientAddress], bool] = lambda _: False,
+    ) -> None:
         self.rules = rules
         self._portal = portal
+        self._is_trust_suspended = is_trust_suspended
 
     def judge_at_once(self, visit: Visit) -> RelayVerdict:
         """Judge without asking for a relay window: what is allowed so is allowed."""
@@ -39,6 +49,7 @@ class RelayCheck:
             authentication=visit.authentication,
             has_open_window=has_open_window,
             needs_authentication=visit.is_submission,
+            is_trust_suspended=self._is_trust_suspended(visit.client),
         )
         return judge_relay(facts, self.rules)
 

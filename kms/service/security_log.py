@@ -63,6 +63,11 @@ class SecurityLog:
             f"Message from IP address {client}, sender <{_path(sender)}> rejected: address not owned, {who}"
         )
 
+    def logins_blocked(self, client: str, account: str, minutes: float, why: str) -> None:
+        """A client is refused every login, or those of one account."""
+        who = f" for user {escape(account)}" if account else ""
+        self.lines.write(f"Logins from {client}{who} refused for {minutes:g} minutes: {why}")
+
     def login_limit_observed(self, client: str, account: str, limit: str) -> None:
         """A limit of failed logins that is only observed would have refused a client."""
         who = f", user {escape(account)}" if account else ""

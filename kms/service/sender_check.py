@@ -23,6 +23,7 @@ from kms.policy.transaction import (
 )
 from kms.ports import Resolver
 from kms.protocol.smtp_events import SenderOffered
+from kms.service.account_check import AccountCheck
 from kms.service.directory import DirectoryCache
 from kms.service.relay_check import RelayCheck
 from kms.service.visit import Visit
@@ -37,6 +38,7 @@ class SenderCheck:
         relay: whether the client fulfils a relay condition.
         resolver: whether the sender's domain exists.
         free_octets: free space of the spool, cheap to ask.
+        accounts: the limits of a login.
     """
 
     def __init__(
@@ -46,26 +48,32 @@ class SenderCheck:
         relay: RelayCheck,
         resolver: Resolver,
         free_octets: Callable[[], int],
+        accounts: AccountCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._resolver = resolver
         self._free_octets = free_octets
+        self._accounts = accounts
 
     def judge_at_once(self, visit: Visit, event: SenderOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
         sender = event.reverse_path
-        refusal = self._judge_login(visit) or self._judge_room(event)
+        refusal = self._judge_login(visit) or self._judge_room(event) or self._judge_account(visit, event)[0]
         if refusal is not None:
             return refusal
-        return None if sender is not None and self._must_ask(sender) else _fine()
+        return None if sender is not None and self._must_ask(sender) else self._fine(visit, event)
 
     async def judge(self, visit: Visit, event: SenderOffered) -> Decision:
         """Judge the rest, with DNS and relay window."""
         sender = event.reverse_path
         assert sender is not None
-        return await self._judge_identity(visit, sender) or await self._judge_domain(sender) or _fine()
+        return (
+            await self._judge_identity(visit, sender)
+            or await self._judge_domain(sender)
+            or self._fine(visit, event)
+        )
 
     def _judge_login(self, visit: Visit) -> Decision | None:
         """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
@@ -89,6 +97,15 @@ class SenderCheck:
             facts = {"declared_octets": event.declared_octets, "max_octets": rules.max_message_octets}
             return Decision(Rule.DECLARED_SIZE, refusal, facts)
         return None
+
+    def _judge_account(
+        self, visit: Visit, event: SenderOffered
+    ) -> tuple[Decision | None, tuple[Decision, ...]]:
+        return self._accounts.split(self._accounts.judge_message(visit.account, event.declared_octets))
+
+    def _fine(self, visit: Visit, event: SenderOffered) -> Decision:
+        observed = self._judge_account(visit, event)[1] if visit.account else ()
+        return Decision(Rule.SENDER_FINE, reply.SENDER_OK, observed=observed)
 
     def _must_ask(self, sender: Mailbox) -> bool:
         rules = self.rules
@@ -125,10 +142,6 @@ class SenderCheck:
         addresses = await self._resolver.lookup_addresses(sender.domain) if needs_addresses(mx) else None
         refusal = judge_sender_domain(mx, addresses)
         return None if refusal is None else Decision(Rule.SENDER_DOMAIN, refusal, _dns_facts(mx, addresses))
-
-
-def _fine() -> Decision:
-    return Decision(Rule.SENDER_FINE, reply.SENDER_OK)
 
 
 def _dns_facts(mx: MxAnswer, addresses: AddressAnswer | None) -> Facts:

@@ -174,6 +174,10 @@ def _read_number(key: str, value: Any) -> int:
     return value
 
 
+def _read_limit(key: str, value: Any) -> int | None:
+    return None if value is None else _read_number(key, value)
+
+
 def _read_texts(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise AccountError(f"{key} must be a list of texts")
@@ -194,6 +198,9 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "extra_senders": _read_texts,
     "own_domains_only": _read_boolean,
     "language": _read_text,
+    "messages_per_hour": _read_limit,
+    "messages_per_day": _read_limit,
+    "max_message_octets": _read_limit,
 }
 
 

@@ -240,7 +240,7 @@ class TestWhatIsNotThereYet:
             "[dnsbl]\nx = dnsbl.example, score 2",
             "[lists]\nwhitelist_group = Local clients",
             "[delivery]\narchive_to = a@example.org",
-            "[relay]\npop_window_max_users = 3",
+            "[relay]\nrate_trusted_senders = yes",
         ],
     )
     def test_it_costs_one_warning(self, line: str) -> None:

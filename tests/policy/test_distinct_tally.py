@@ -32,6 +32,15 @@ def test_a_thing_counts_for_the_window_and_no_longer() -> None:
     assert counted.add("key", "a", HOUR, HOUR, 10)
 
 
+def test_a_thing_can_be_asked_for() -> None:
+    counted = tally()
+    counted.add("key", "a", 0, HOUR, 10)
+    assert counted.has("key", "a", HOUR - 1, HOUR)
+    assert not counted.has("key", "a", HOUR, HOUR)
+    assert not counted.has("key", "b", 1, HOUR)
+    assert not counted.has("other", "a", 1, HOUR)
+
+
 def test_of_one_key_the_newest_things_are_remembered() -> None:
     counted = tally()
     for number in range(5):

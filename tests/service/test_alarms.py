@@ -73,7 +73,8 @@ def test_with_alarms_off_none_are_made(world: World) -> None:
     for _ in range(5):
         world.alarms.tripped(Limit.MESSAGES_PER_HOUR, CLIENT)
         world.alarms.braked(Limit.ACCOUNT_MESSAGES_PER_DAY, ANNA)
-    assert world.mailed == world.told() == []
+    assert world.mailed == []
+    assert world.told() == []
 
 
 def test_a_botnet_does_not_fill_the_postmasters_mailbox(world: World) -> None:

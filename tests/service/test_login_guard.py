@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -13,16 +13,17 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from kms.domain.account import Directory
 from kms.domain.address_group import ClientAddress, build_groups
 from kms.policy.block import Block, BlockKind, BlockTable
 from kms.policy.limits import Limit
 from kms.policy.login_guard import LoginRules
 from kms.service.clock import ClockOf
+from kms.service.directory import DirectoryCache
 from kms.service.login_guard import LoginGuard, LoginRefused
 from kms.service.security_log import SecurityLog
 from kms.store.schema import StoreError
 from tests.support.results import result_of
+from tests.support.smtp_rig import SETTINGS
 
 HOME = "203.0.113.9"
 OFFICE = "198.51.100.1"
@@ -56,9 +57,9 @@ class World:
         self.path = folder / "security.log"
         self.log = SecurityLog(str(self.path), clock)
         self.log.lines.open()
-        directory = Directory(("example.org",))
+        directory = DirectoryCache(cast(Any, None), SETTINGS)
         self.guard = LoginGuard(
-            rules, lambda: directory, self.blocks, self.log, clock, lambda client: str(client) == "192.0.2.1"
+            rules, directory, self.blocks, self.log, clock, lambda client: str(client) == "192.0.2.1"
         )
         self.tripped: list[tuple[Limit, str]] = []
         self.guard.on_tripped = lambda limit, client: self.tripped.append((limit, client))

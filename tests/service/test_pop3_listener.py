@@ -24,6 +24,7 @@ from kms.domain.account import Account
 from kms.domain.address_group import ClientAddress
 from kms.domain.content import CHUNK_OCTETS, InlineContent
 from kms.service.clock import ClockOf
+from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import Mailboxes
 from kms.service.pop3_connection import Pop3Connection
 from kms.service.pop3_listener import Pop3Factory
@@ -124,6 +125,8 @@ class FakePortal(Portal):
         if credentials.user == "slow":
             self.pending = Deferred()
             return self.pending.addCallback(lambda _: self._open())
+        if credentials.user == "guessed":
+            return fail(LoginRefused())
         if credentials.user == "trouble":
             return fail(OSError("the store is down"))
         if credentials.password != "secret":
@@ -258,6 +261,17 @@ def test_trouble_is_temporary_and_no_failed_login(world: World, logged_failures:
     assert b"-ERR [SYS/TEMP]" in wire.sent()
     assert world.log.lines == []
     assert len(logged_failures) == 1
+
+
+def test_a_login_that_is_not_checked_alarms_no_user_and_is_no_failed_login(
+    world: World, logged_failures: list[Any]
+) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(b"USER guessed\r\nPASS x\r\n" * 12)
+    assert wire.sent().endswith(b"-ERR [SYS/TEMP] Too many failed logins, try again later\r\n")
+    assert not wire.disconnecting
+    assert world.log.lines == []
+    assert logged_failures == []
 
 
 def test_a_second_session_is_told_in_use(world: World) -> None:

@@ -21,18 +21,27 @@ from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.address_group import build_groups
 from kms.domain.content import Content, FileContent, InlineContent
+from kms.domain.decision import Rule
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.account_limit import AccountRules
+from kms.policy.gateway import GatewayRules
+from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
+from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
 from kms.service.checks import Checks
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
+from kms.service.gateway_watch import GatewayWatch
+from kms.service.guarded_portal import GuardedPortal
 from kms.service.incoming import BodyFiles
+from kms.service.login_blocks import LoginBlocks
+from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
-from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.portal import PasswordChecker, Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -145,18 +154,40 @@ class SmtpRig:
         hashing: Any = self.hashing
         passwords = PasswordChecker(self.directory, self.database, hashing, reactor, self.clock)
         realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
+        self.blocks = LoginBlocks(self.clock, self.security_log)
+        self.guard = LoginGuard(
+            LoginRules(), self.directory, self.blocks, self.security_log, self.clock, lambda client: False
+        )
+        self.portal = GuardedPortal(realm, (passwords, WindowChecker(self.windows)), self.guard)
 
     def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
         logs = (self.mail_log, self.security_log)
-        self.relay = RelayCheck(relay, self.portal)
+        self.alarms: list[str] = []
+        self.gateways = GatewayWatch(
+            GatewayRules(relay.address_group),
+            lambda address, names, is_suspended: self.alarms.append(f"gateway {address} {names}"),
+            self.clock,
+            lambda client: False,
+            self.directory,
+        )
+        self.relay = RelayCheck(relay, self.portal, self.gateways.is_suspended)
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
-        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, lambda: self.free_octets)
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota)
+        self.account_counts = AccountCounts(self.database, self.clock)
+        self.accounts = AccountCheck(AccountRules(), self.account_counts)
+        self.senders = SenderCheck(
+            rules, self.directory, self.relay, self.resolver, lambda: self.free_octets, self.accounts
+        )
+        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota, self.accounts)
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.relay, self.senders, self.recipients, contents)
+        self.checks = Checks(self.relay, self.senders, self.recipients, contents, self.accounts)
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
         follow_quota(self.decisions, self.quota, self.directory)
+        self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_accounts(
+            self.decisions,
+            self.account_counts,
+            lambda limit, login: self.alarms.append(f"{limit.value} {login}"),
+        )
         self.trace = TraceFields(HOSTNAME, lambda: self.relay.rules)
         self.reception = Reception(
             self.checks,
