@@ -74,25 +74,25 @@ def _read_size(_context: click.Context, _parameter: click.Parameter, text: str |
 _SERVERS = object()
 
 
-class _AccountLimit(click.ParamType[Any]):
-    """A limit of an account's own; `default` gives it back to the server's."""
+def _read_limit(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+    return _parse_limit(text, int)
 
-    name = "number"
 
-    def __init__(self, parse: Callable[[str], int] = int) -> None:
-        self._parse = parse
+def _read_size_limit(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+    return _parse_limit(text, parse_size)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        """Read what was typed."""
-        if value == "default":
-            return _SERVERS
-        try:
-            number = self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if number < 0:
-            self.fail("a limit is 0 (none) or more", param, ctx)
-        return number
+
+def _parse_limit(text: str | None, parse: Callable[[str], int]) -> object:
+    """Read a limit of an account's own; `default` gives it back to the server's."""
+    if text is None or text == "default":
+        return text and _SERVERS
+    try:
+        number = parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if number < 0:
+        raise click.BadParameter("a limit is 0 (none) or more")
+    return number
 
 
 def _refuse_later(_context: click.Context, parameter: click.Parameter, value: object) -> None:
@@ -127,13 +127,13 @@ def _later(name: str, **options: Any) -> Callable[[_Command], _Command]:
 )
 @click.option("--language", help='Of the reports it gets; "" = the server\'s.')
 @click.option(
-    "--messages-per-hour", type=_AccountLimit(), help="It may send; 0 = no limit, default = the server's."
+    "--messages-per-hour", callback=_read_limit, help="It may send; 0 = no limit, default = the server's."
 )
-@click.option("--messages-per-day", type=_AccountLimit(), help="The same within a day.")
+@click.option("--messages-per-day", callback=_read_limit, help="The same within a day.")
 @click.option(
     "--max-message-size",
     "max_message_octets",
-    type=_AccountLimit(parse_size),
+    callback=_read_size_limit,
     help="Of what it sends, as 5 MB; 0 = no limit, default = the server's.",
 )
 @_later("--apop/--no-apop", default=None)

@@ -1,7 +1,8 @@
 """Decides about the limits of a login, and counts what it sends.
 
-What `AccountCheck` judges changes nothing and tells nobody; `AccountCounts` is what it looks at: in memory,
-and in the store for a restart. What two sessions do at once counts together: between a verdict and its count nothing is awaited.
+What `AccountCheck` judges changes nothing and tells nobody. `AccountCounts` is what it looks at: in memory, and
+in the store for a restart. What two sessions do at once counts together: between a verdict and its count nothing
+is awaited.
 
 Flow: the checks ask at MAIL, RCPT and the end of the content; `service.decisions` notes a new recipient, the
 reception a message that goes into the queue. The rules are in policy/account_limit.py.
