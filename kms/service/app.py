@@ -113,7 +113,7 @@ class App:
         self.passwords = PasswordChecker(
             self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
         )
-        self.blocks = LoginBlocks(clock, self.security_log)
+        self.blocks = LoginBlocks(clock)
         self.guard = LoginGuard(
             settings.login_rules, self.directory, self.blocks, self.security_log, clock, is_own_address
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from kms.policy.block import Block, BlockKind, BlockTable
 from kms.service.clock import Clock
-from kms.service.security_log import SecurityLog
 
 
 class LoginBlocks:
@@ -12,22 +13,20 @@ class LoginBlocks:
 
     Args:
         clock: measures them.
-        log: tells of each.
     """
 
-    def __init__(self, clock: Clock, log: SecurityLog) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._log = log
         self._table = BlockTable()
 
-    def find_block(self, client: str, kind: BlockKind, account: str = "") -> Block | None:
-        """Find the block of a client that lasts."""
+    def block_of(self, client: str, kind: BlockKind, account: str = "") -> Block | None:
+        """The block that a client has now."""
         return self._table.find(client, kind, self._clock.monotonic(), account)
 
-    def block(self, block: Block) -> None:
-        """Block a client."""
-        now = self._clock.monotonic()
-        self._table.take_ended(now)
-        seconds = (block.until - block.since).total_seconds()
-        self._table.put(block, now + seconds)
-        self._log.logins_blocked(block.client, block.account, seconds / 60, block.why)
+    def block(self, client: str, kind: BlockKind, length: timedelta, why: str, account: str = "") -> None:
+        """Block a client from now on."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        self._table.take_ended(monotonic)
+        self._table.put(
+            Block(client, kind, now, now + length, why, account), monotonic + length.total_seconds()
+        )

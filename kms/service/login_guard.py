@@ -17,6 +17,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -57,12 +58,12 @@ class LoginRefused(Exception):
 class KeepsBlocks(Protocol):
     """The part of `ClientLedger` that is needed."""
 
-    def find_block(self, client: str, kind: BlockKind, account: str = "") -> Block | None:
-        """Find the block of a client that lasts."""
+    def block_of(self, client: str, kind: BlockKind, account: str = "") -> Block | None:
+        """The block that a client has now."""
         ...
 
-    def block(self, block: Block) -> object:
-        """Block a client, now and over a restart."""
+    def block(self, client: str, kind: BlockKind, length: timedelta, why: str, account: str = "") -> object:
+        """Block a client from now on, and over a restart."""
         ...
 
 
@@ -85,7 +86,7 @@ class LoginGuard:
         rules: the settings; a reload replaces the attribute.
         directory: gives the domains of today.
         blocks: where blocks are kept.
-        log: tells of limits that are only observed.
+        log: tells of blocks, and of limits that are only observed.
         clock: for windows and delays.
         is_own: says whether an address is this machine's.
 
@@ -176,7 +177,7 @@ class LoginGuard:
 
     def _facts(self, login: _Login) -> LoginFacts:
         now, window = self._clock.monotonic(), self.rules.window.total_seconds()
-        find = self._blocks.find_block
+        find = self._blocks.block_of
         return LoginFacts(
             pair_failures=self._pairs.count(login.pair, now, window),
             address_failures=self._addresses.count(login.client, now, window),
@@ -217,9 +218,10 @@ class LoginGuard:
         if mode is Mode.OBSERVE:
             self._log.login_limit_observed(login.client, account, limit.value)
             return
-        now = self._clock.now()
         why = f"too many wrong passwords ({limit.value})"
-        self._blocks.block(Block(login.client, BlockKind.LOGIN, now, now + self.rules.block, why, account))
+        length = self.rules.block
+        self._log.logins_blocked(login.client, account, length.total_seconds() / 60, why)
+        self._blocks.block(login.client, BlockKind.LOGIN, length, why, account)
         self.on_tripped(limit, login.client)
 
     def sweep(self) -> None:

@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from kms.domain.address_group import ClientAddress, build_groups
-from kms.policy.block import Block, BlockKind, BlockTable
 from kms.policy.limits import Limit
 from kms.policy.login_guard import LoginRules
 from kms.service.clock import ClockOf
 from kms.service.directory import DirectoryCache
+from kms.service.login_blocks import LoginBlocks
 from kms.service.login_guard import LoginGuard, LoginRefused
 from kms.service.security_log import SecurityLog
 from kms.store.schema import StoreError
@@ -31,21 +31,6 @@ ANNA, BERT = "anna@example.org", "bert@example.org"
 RULES = LoginRules(exempt_group=build_groups({"inner": ["10.0.0.0/8"]})["inner"])
 
 
-class TableOfBlocks:
-    """Blocks as the ledger keeps them."""
-
-    def __init__(self, clock: ClockOf) -> None:
-        self._clock = clock
-        self.table = BlockTable()
-
-    def find_block(self, client: str, kind: BlockKind, account: str = "") -> Block | None:
-        return self.table.find(client, kind, self._clock.monotonic(), account)
-
-    def block(self, block: Block) -> None:
-        left = (block.until - self._clock.now()).total_seconds()
-        self.table.put(block, self._clock.monotonic() + left)
-
-
 class World:
     """A guard, and accounts whose password is "right"."""
 
@@ -53,7 +38,7 @@ class World:
         self.reactor = Clock()
         self.reactor.advance(1_800_000_000)
         clock = ClockOf(self.reactor)
-        self.blocks = TableOfBlocks(clock)
+        self.blocks = LoginBlocks(clock)
         self.path = folder / "security.log"
         self.log = SecurityLog(str(self.path), clock)
         self.log.lines.open()

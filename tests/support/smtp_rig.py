@@ -154,7 +154,7 @@ class SmtpRig:
         hashing: Any = self.hashing
         passwords = PasswordChecker(self.directory, self.database, hashing, reactor, self.clock)
         realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.blocks = LoginBlocks(self.clock, self.security_log)
+        self.blocks = LoginBlocks(self.clock)
         self.guard = LoginGuard(
             LoginRules(), self.directory, self.blocks, self.security_log, self.clock, lambda client: False
         )
