@@ -43,7 +43,7 @@ from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
-from kms.service.own_address import is_own_address
+from kms.service.own_address import OwnAddresses
 from kms.service.pop3_listener import Pop3Factory
 from kms.service.portal import PasswordChecker, Realm, WindowChecker
 from kms.service.queue import Queue
@@ -113,9 +113,10 @@ class App:
         self.passwords = PasswordChecker(
             self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
         )
+        self.own = OwnAddresses(clock)
         self.blocks = LoginBlocks(clock)
         self.guard = LoginGuard(
-            settings.login_rules, self.directory, self.blocks, self.security_log, clock, is_own_address
+            settings.login_rules, self.directory, self.blocks, self.security_log, clock, self.own.has
         )
         realm = Realm(self.directory, self.mailboxes, self.windows)
         self.portal = GuardedPortal(realm, (self.passwords, WindowChecker(self.windows)), self.guard)
@@ -176,7 +177,7 @@ class App:
         )
         self.guard.on_tripped = self.alarms.tripped
         self.gateways = GatewayWatch(
-            settings.gateway_rules, self.alarms.found_gateway, self.clock, is_own_address, self.directory
+            settings.gateway_rules, self.alarms.found_gateway, self.clock, self.own.has, self.directory
         )
         self.account_counts = AccountCounts(self.database, self.clock)
         self.state = LiveState(
