@@ -27,6 +27,7 @@ from kms.service.database import Database
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.dns import DnsResolver
+from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
 from kms.service.incoming import BodyFiles
 from kms.service.local_delivery import LocalDelivery
@@ -156,7 +157,15 @@ class App:
         self.state = LiveState(self.portal, quota, self.resolver, self.space.octets)
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
+        self._keep_decisions(settings)
         follow_quota(self.decisions, quota, self.directory)
+        self.explainer = Explainer(
+            self.database,
+            self.state,
+            lambda: (self.checks, self.directory),
+            self.service_rules,
+            lambda: self.settings,
+        )
         self.trace = TraceFields(
             self.hostname,
             lambda: self.checks.relay.rules,
@@ -173,6 +182,10 @@ class App:
             logs,
             self.clock,
         )
+
+    def _keep_decisions(self, settings: Settings) -> None:
+        self.decisions.keep = settings.log.decisions_keep
+        self.queue.keeps_stories = bool(settings.log.decisions_keep)
 
     def _build_listeners(self, settings: Settings) -> None:
         self.smtp = {
@@ -230,7 +243,7 @@ class App:
         """Take changed settings, where a reload is enough; nothing is dropped."""
         self.settings = settings
         self.checks.use(settings)
-        self.decisions.keep = settings.log.decisions_keep
+        self._keep_decisions(settings)
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules

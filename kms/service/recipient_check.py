@@ -127,7 +127,11 @@ class RecipientCheck:
     def _judge_foreign(self, visit: Visit, path: Mailbox, verdict: RelayVerdict) -> Decision:
         rule = _RELAY_RULES[verdict]
         if not verdict.is_allowed:
-            facts: Facts = {"authentication": visit.authentication.value}
+            facts: Facts = {
+                "authentication": visit.authentication.value,
+                "in_relay_group": "yes" if self._relay.is_in_group(visit) else "no",
+                "relay_window": "none open" if self._relay.rules.pop_before_smtp else "condition off",
+            }
             return Decision(rule, reply.relaying_denied(str(path)), facts)
         if visit.account is not None and visit.account.own_domains_only:
             return Decision(Rule.OWN_DOMAINS_ONLY, reply.OWN_DOMAINS_ONLY, {"account": visit.account.login})

@@ -33,6 +33,11 @@ class RelayCheck:
             return verdict
         return self._judge(visit, await self._has_open_window(visit))
 
+    def is_in_group(self, visit: Visit) -> bool:
+        """Tell whether the client is in the relay group, whatever that means to the verdict."""
+        group = self.rules.address_group
+        return group is not None and visit.client in group
+
     def _judge(self, visit: Visit, has_open_window: bool) -> RelayVerdict:
         facts = RelayFacts(
             client=visit.client,
@@ -44,7 +49,9 @@ class RelayCheck:
 
     async def _has_open_window(self, visit: Visit) -> bool:
         try:
-            await self._portal.login(OpenWindow(visit.client), visit.client, IRelayAvatar)
+            await self._portal.login(
+                OpenWindow(visit.client, visit.ahead_seconds), visit.client, IRelayAvatar
+            )
         except UnauthorizedLogin:
             return False
         return True

@@ -70,12 +70,12 @@ class RelayWindows:
         self._log.window_opened(client, user, self._length.total_seconds() / 60)
         self._forget_ended(client)
 
-    def has_open(self, client: ClientAddress) -> bool:
-        """True while any user's window of this address is open."""
+    def has_open(self, client: ClientAddress, ahead_seconds: float = 0.0) -> bool:
+        """True where any user's window of this address is open, so many seconds from now."""
         users = self._windows.get(client)
         if not users:
             return False
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() + ahead_seconds
         return any(window.deadline > now for window in users.values())
 
     def _forget_ended(self, client: ClientAddress) -> None:

@@ -25,7 +25,7 @@ from kms.domain.queue_entry import QueueEntry
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
-from kms.service.checks import Checks
+from kms.service.checks import Checks, LiveState
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
@@ -129,8 +129,9 @@ class SmtpRig:
 
     def _build_foundation(self) -> None:
         reactor: Any = self.reactor
-        self.mail_log = MailLog(str(self._folder / "mail.log"), self.clock, HOSTNAME)
-        self.security_log = SecurityLog(str(self._folder / "security.log"), self.clock)
+        self.logs = (self._folder / "mail.log", self._folder / "security.log")
+        self.mail_log = MailLog(str(self.logs[0]), self.clock, HOSTNAME)
+        self.security_log = SecurityLog(str(self.logs[1]), self.clock)
         self.mail_log.lines.open()
         self.security_log.lines.open()
         self.directory = DirectoryCache(self.database, SETTINGS)
@@ -151,6 +152,7 @@ class SmtpRig:
         logs = (self.mail_log, self.security_log)
         self.relay = RelayCheck(relay, self.portal)
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
+        self.state = LiveState(self.portal, self.quota, self.resolver, lambda: self.free_octets)
         self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, lambda: self.free_octets)
         self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota)
         contents = ContentCheck(rules, self.directory)
