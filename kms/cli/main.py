@@ -20,6 +20,7 @@ from kms.cli.failure import CommandFailed
 from kms.cli.server import check, reload_, status
 from kms.cli.session import Session
 from kms.cli.users import user
+from kms.cli.why import explain, why
 from kms.cli.windows import windows
 
 
@@ -39,7 +40,7 @@ def kmsctl(context: click.Context, config: Path, is_json: bool) -> None:
     context.obj = Session(config, is_json)
 
 
-for command in (check, user, alias, windows, status, reload_):
+for command in (check, user, alias, windows, why, explain, status, reload_):
     kmsctl.add_command(command)
 
 

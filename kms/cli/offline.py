@@ -23,6 +23,7 @@ from kms.store import administration, relay_windows
 from kms.store.accounts import AccountError
 from kms.store.credentials import PasswordError, Verifiers, make_verifiers
 from kms.store.data_folder import DataFolder
+from kms.store.history import tell_why
 from kms.store.schema import StoreError, open_database
 
 R = TypeVar("R")
@@ -125,6 +126,10 @@ class OfflineStore:
             raise CommandFailed(failure.BAD_DATA, f"{address!r} is no IP address") from None
         count = self._run(lambda store: relay_windows.revoke(store, client, user))
         return {"revoked": count}
+
+    def tell_why(self, identifier: str) -> _Facts:
+        """See `Administration`."""
+        return self._run(lambda store: tell_why(store, identifier))
 
 
 def become_owner(folder: Path) -> None:

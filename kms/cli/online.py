@@ -69,6 +69,14 @@ class OnlineServer:
         query = "" if user is None else f"?user={_part(user)}"
         return cast(_Facts, self._call("DELETE", f"windows/{_part(address)}{query}"))
 
+    def tell_why(self, identifier: str) -> _Facts:
+        """See `Administration`."""
+        return cast(_Facts, self._call("GET", f"why/{_part(identifier)}"))
+
+    def explain(self, inquiry: _Facts) -> list[_Facts]:
+        """Ask what would happen to a made-up session; see `Control.explain`."""
+        return cast(list[_Facts], self._call("POST", "explain", inquiry))
+
     def status(self) -> _Facts:
         """Ask how it is."""
         return cast(_Facts, self._call("GET", "status"))

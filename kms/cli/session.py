@@ -72,6 +72,10 @@ class Administration(Protocol):
         """End the windows of an address, or of one user there."""
         ...
 
+    def tell_why(self, identifier: str) -> dict[str, Any]:
+        """Tell of a decision or a message."""
+        ...
+
 
 class Session:
     """One call of kmsctl.

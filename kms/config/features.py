@@ -157,8 +157,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "greylisting": ((_later, "enabled delay"),),
     "console": ((_later, "admins access_group"),),
     "log": (
-        (_works, "mail security operations"),
-        (_later, "decisions_keep format"),
+        (_works, "mail security operations decisions_keep"),
+        (_later, "format"),
     ),
 }
 _FREE_SECTIONS = {

@@ -74,6 +74,14 @@ class GatewayMemory:
             del self._offended[min(self._offended, key=self._offended.__getitem__)]
         return count
 
+    def count_with(self, client: ClientAddress, hello: str, sender_domain: str, now: Seconds) -> int:
+        """Say how many unrelated names a client would show with a MAIL that is not noted yet, or is."""
+        most = 0
+        for tally, name in ((self._hellos, hello), (self._domains, sender_domain)):
+            is_another = name != "" and not tally.has(client, find_house(name), now, _HOUR)
+            most = max(most, tally.count(client, now, _HOUR) + is_another)
+        return most
+
     def has_offended(self, client: ClientAddress, now: Seconds) -> bool:
         """Say whether the client offended within the last hour."""
         at = self._offended.get(client)

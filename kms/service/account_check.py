@@ -35,6 +35,7 @@ from kms.policy.limits import Limit, Mode
 from kms.service.clock import Clock
 from kms.service.database import Database
 from kms.service.decisions import Case, Decisions
+from kms.service.visit import Visit, transaction_of
 from kms.store import account_counts as store
 from kms.store.account_counts import FirstContact, SentMessage
 
@@ -82,21 +83,22 @@ class AccountCounts:
             at = min(contact.at.timestamp() + offset, now)
             self._contacts.add(contact.login, contact.recipient, at, _DAY_SECONDS, _MOST_CONTACTS)
 
-    def messages(self, login: str) -> tuple[int, int]:
-        """Count the messages of a login within the last hour, and within the last day."""
-        now = self._clock.monotonic()
+    def messages(self, login: str, ahead_seconds: float = 0.0) -> tuple[int, int]:
+        """Count the messages of a login within the hour and the day before now, or before so many seconds later."""
+        now = self._clock.monotonic() + ahead_seconds
         return self._sent.count(login, now, HOUR), self._sent.count(login, now, DAY)
 
-    def contacts(self, login: str) -> int:
-        """Count the recipients that a login wrote to for the first time within the last day."""
-        return self._contacts.count(login, self._clock.monotonic(), _DAY_SECONDS)
+    def contacts(self, login: str, ahead_seconds: float = 0.0) -> int:
+        """Count the recipients that a login wrote to for the first time within that day."""
+        return self._contacts.count(login, self._clock.monotonic() + ahead_seconds, _DAY_SECONDS)
 
-    async def is_new(self, login: str, recipient: Mailbox) -> bool:
-        """Say whether a login has never written to a recipient."""
-        address = str(recipient)
-        is_known = await self._database.read(lambda db: store.is_contact(db, login, address))
-        now = self._clock.monotonic()
-        return not is_known and not self._contacts.has(login, address, now, _DAY_SECONDS)
+    def has_new_contact(self, login: str, address: str) -> bool:
+        """Say whether a recipient is among those."""
+        return self._contacts.has(login, address, self._clock.monotonic(), _DAY_SECONDS)
+
+    async def is_known(self, login: str, address: str) -> bool:
+        """Say whether the store knows that a login has written to a recipient."""
+        return await self._database.read(lambda db: store.is_contact(db, login, address))
 
     def note_contact(self, login: str, recipient: Mailbox) -> None:
         """A login may write to a recipient that is new to it."""
@@ -140,7 +142,7 @@ class AccountCheck:
         self.rules = rules
         self._counts = counts
 
-    def judge_message(self, account: Account | None, octets: int | None) -> list[Decision]:
+    def judge_message(self, visit: Visit, octets: int | None) -> list[Decision]:
         """Judge a message, at MAIL and at its end.
 
         Args:
@@ -149,27 +151,38 @@ class AccountCheck:
         Returns:
             The limits that are reached, enforced or observed; see `split`.
         """
+        account = visit.account
         if account is None:
             return []
         rules = self.rules.of(account)
-        in_hour, in_day = self._counts.messages(account.login) if rules.counts_messages else (0, 0)
+        in_hour = in_day = 0
+        if rules.counts_messages:
+            in_hour, in_day = self._counts.messages(account.login, visit.ahead_seconds)
         reached = [*find_reached_rates(in_hour, in_day, rules), *find_broken_size(octets, rules)]
         return [_decide(account, one) for one in reached]
 
-    def must_ask(self, account: Account | None) -> bool:
-        """Say whether a foreign recipient of this login is to be judged."""
-        return account is not None and self.rules.new_recipients_per_day > 0
+    def must_ask(self, visit: Visit) -> bool:
+        """Say whether a foreign recipient of this client is to be judged."""
+        return visit.account is not None and self.rules.new_recipients_per_day > 0
 
-    async def judge_recipient(self, account: Account, path: Mailbox, accept: Decision) -> Decision:
-        """Judge a foreign recipient that is otherwise accepted; gives that decision, or a refusal."""
-        if not await self._counts.is_new(account.login, path):
-            return accept
-        count = self._counts.contacts(account.login)
+    async def judge_recipient(self, visit: Visit, path: Mailbox, so_far: Decision) -> Decision:
+        """Judge a foreign recipient; gives the decision so far, or a refusal."""
+        account = visit.account
+        if so_far.is_refusal or account is None or not self.must_ask(visit):
+            return so_far
+        counts, login, address = self._counts, account.login, str(path)
+        transaction = transaction_of(visit)  # before waiting: the client may go meanwhile
+        is_known = await counts.is_known(login, address)
+        noted = {about for _, about, one in transaction.decisions if _NEW in one.facts}
+        if is_known or address in noted or counts.has_new_contact(login, address):
+            return so_far
+        unnoted = sum(not counts.has_new_contact(login, one) for one in noted)  # in a made-up session
+        count = counts.contacts(login, visit.ahead_seconds) + unnoted
         reached = find_reached_recipients(count, self.rules)
         refusal, observed = self.split([_decide(account, one) for one in reached])
-        accept.facts[_NEW] = count + 1
-        accept.observed += observed
-        return refusal or accept
+        so_far.facts[_NEW] = count + 1
+        so_far.observed += observed
+        return refusal or so_far
 
     def split(self, reached: list[Decision]) -> tuple[Decision | None, tuple[Decision, ...]]:
         """Part the first limit that refuses from those that only observe."""

@@ -23,6 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from kms.service.control import Control, ReloadRefused
+from kms.service.inquiry import InquiryError
 from kms.store.accounts import AccountError
 from kms.store.administration import Conflict, NotFound
 from kms.store.credentials import PasswordError
@@ -74,6 +75,8 @@ Answer = Callable[[Control, Call], Awaitable[Any]]
 _ROUTES: tuple[tuple[str, str, Answer], ...] = (
     ("GET", "status", lambda control, call: control.status()),
     ("POST", "reload", lambda control, call: control.reload()),
+    ("GET", "why/{}", lambda control, call: control.tell_why(call.names[0])),
+    ("POST", "explain", lambda control, call: control.explain(call.body)),
     ("GET", "users", lambda control, call: control.list_users()),
     ("POST", "users", lambda control, call: control.add_user(call.text("login"), call.text("password"))),
     ("PATCH", "users/{}", lambda control, call: control.change_user(call.names[0], call.body)),
@@ -104,6 +107,7 @@ _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (Conflict, HTTPStatus.CONFLICT),
     (AccountError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (PasswordError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InquiryError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (StoreError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 

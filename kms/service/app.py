@@ -30,6 +30,7 @@ from kms.service.database import Database
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.dns import DnsResolver
+from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.guarded_portal import GuardedPortal
@@ -83,6 +84,7 @@ class App:
         self.hostname = settings.server.hostname or socket.getfqdn()
         self._build_foundation(settings)
         self._build_delivery(settings)
+        self._build_guards(settings)
         self._build_reception(settings)
         self._build_listeners(settings)
 
@@ -160,8 +162,7 @@ class App:
             self.clock,
         )
 
-    def _build_reception(self, settings: Settings) -> None:
-        logs = (self.mail_log, self.security_log)
+    def _build_guards(self, settings: Settings) -> None:
         self.notices = Notices(
             self.hostname,
             settings.queue.language,
@@ -171,7 +172,6 @@ class App:
             self.queue,
             self.mail_log,
         )
-        quota = Quota(self.mailboxes, self.notices.tell_full)
         self.alarms = Alarms(
             settings.limits.alarm_after, self.notices.tell_alarm, self.security_log, self.clock
         )
@@ -180,14 +180,26 @@ class App:
             settings.gateway_rules, self.alarms.found_gateway, self.clock, self.own.has, self.directory
         )
         self.account_counts = AccountCounts(self.database, self.clock)
+
+    def _build_reception(self, settings: Settings) -> None:
+        logs = (self.mail_log, self.security_log)
+        quota = Quota(self.mailboxes, self.notices.tell_full)
         self.state = LiveState(
             self.portal, quota, self.resolver, self.space.octets, self.gateways, self.account_counts
         )
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
+        self._keep_decisions(settings)
         follow_quota(self.decisions, quota, self.directory)
         self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
         follow_accounts(self.decisions, self.account_counts, self.alarms.braked)
+        self.explainer = Explainer(
+            self.database,
+            self.state,
+            lambda: (self.checks, self.directory),
+            self.service_rules,
+            lambda: self.settings,
+        )
         self.trace = TraceFields(
             self.hostname,
             lambda: self.checks.relay.rules,
@@ -204,6 +216,10 @@ class App:
             logs,
             self.clock,
         )
+
+    def _keep_decisions(self, settings: Settings) -> None:
+        self.decisions.keep = settings.log.decisions_keep
+        self.queue.keeps_stories = bool(settings.log.decisions_keep)
 
     def _build_listeners(self, settings: Settings) -> None:
         self.smtp = {
@@ -261,7 +277,7 @@ class App:
         """Take changed settings, where a reload is enough; nothing is dropped."""
         self.settings = settings
         self.checks.use(settings)
-        self.decisions.keep = settings.log.decisions_keep
+        self._keep_decisions(settings)
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules

@@ -23,6 +23,7 @@ from kms.policy.recipient import DomainKind, Resolved, classify_domain
 from kms.policy.settlement import Undelivered
 from kms.service.directory import DirectoryCache
 from kms.service.mail_log import MailLog
+from kms.service.message_story import tell_report
 from kms.store.queue_store import NewEntry
 from kms.store.report_texts import ReportTexts
 
@@ -106,7 +107,7 @@ class Bounces:
         recipients = tuple(Recipient(place, target, sender) for place, target in enumerate(targets, 1))
         report = QueueEntry(number, Envelope(None, recipients), now, len(data), due_at=now)
         self._log.reported(entry, report, "non-delivery" if kind is ReportKind.FAILED else "delay")
-        return NewEntry(report, InlineContent(data), is_leased=False)
+        return NewEntry(report, InlineContent(data), is_leased=False, story=tell_report(entry.queue_id))
 
     def _resolve(self, sender: Mailbox) -> tuple[Mailbox, ...]:
         if classify_domain(self._directory.current, sender.domain) is not DomainKind.LOCAL:

@@ -66,6 +66,7 @@ class Checks:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
         self.relay.rules = settings.relay_rules
+        self.relay.gateway_rules = settings.gateway_rules
         self.accounts.rules = settings.account_rules
         self.senders.rules = self.recipients.rules = self.contents.rules = rules
 
@@ -73,7 +74,7 @@ class Checks:
 def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState) -> Checks:
     """Make a set of checks from settings and what they look at."""
     rules = settings.transaction_rules
-    relay = RelayCheck(settings.relay_rules, state.portal, state.gateways.is_suspended)
+    relay = RelayCheck(settings.relay_rules, state.portal, state.gateways, settings.gateway_rules)
     accounts = AccountCheck(settings.account_rules, state.account_counts)
     return Checks(
         relay=relay,

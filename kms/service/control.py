@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -20,14 +21,18 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.domain.account import Alias, Directory
 from kms.domain.address_group import ClientAddress, parse_client_address
 from kms.service.clock import Clock
+from kms.service.explanation import Explainer
+from kms.service.inquiry import describe_step, read_inquiry
 from kms.store import administration, queue_view
 from kms.store.accounts import AccountError
 from kms.store.administration import Facts, describe_window
 from kms.store.credentials import Verifiers, make_verifiers
+from kms.store.history import tell_why
 from kms.store.relay_windows import RelayWindow
 
 R = TypeVar("R")
@@ -94,6 +99,11 @@ class Server(Protocol):
     clock: Clock
     reactor: Any
     hashing: ThreadPool
+
+    @property
+    def explainer(self) -> Explainer:
+        """Says what would happen."""
+        ...
 
     @property
     def database(self) -> RunsOperations:
@@ -207,6 +217,30 @@ class Control:
         count = await self._server.windows.revoke(client, user)
         self._log.info("relay windows of {client} revoked: {count}", client=client, count=count)
         return {"revoked": count}
+
+    # Decisions
+
+    async def tell_why(self, identifier: str) -> Facts:
+        """Tell of a decision, or of a message's life; raises NotFound."""
+        return await self._server.database.read(lambda store: tell_why(store, identifier))
+
+    async def explain(self, asked: Mapping[str, Any]) -> list[Facts]:
+        """Say what would happen to a made-up session.
+
+        Args:
+            asked: the options of `kmsctl explain` by name; `message` in base64, `candidate` a path.
+
+        Raises:
+            InquiryError: it makes no sense.
+            ReloadRefused: the candidate has faults.
+        """
+        inquiry = read_inquiry(asked)
+        candidate = asked.get("candidate")
+        try:
+            steps = await self._server.explainer.explain(inquiry, Path(candidate) if candidate else None)
+        except ConfigError as error:
+            raise ReloadRefused([str(problem) for problem in error.problems]) from None
+        return [describe_step(step) for step in steps]
 
     # The server
 

@@ -1,14 +1,13 @@
 """Carries decisions out: logs, records, ids and consequences in one place, so that a check has no effects.
 
 A refusal is recorded, and the record's id ends its reply; an accept is kept with its transaction and stored in the
-same commit as the message (`tell_acceptance`), or forgotten with it. Records hold up no reply: they are written
+same commit as the message (message_story.py), or forgotten with it. Records hold up no reply: they are written
 in the next group commit. While too many wait, or the store fails, a refusal goes without an id.
 Flow: `service.reception` brings every decision here; `service.explanation` never does.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -23,13 +22,12 @@ from kms.service.clock import Clock
 from kms.service.database import Database
 from kms.service.mail_log import MailLog
 from kms.service.security_log import SecurityLog
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Visit
 from kms.store import decisions as store
 from kms.store import message_life
 
 _MOST_WAITING = 20_000
 _PURGED_AT_ONCE = 10_000
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @attrs.frozen
@@ -181,20 +179,3 @@ def _envelope_facts(case: Case) -> dict[str, str | int | None]:
     if case.recipient is not None:
         facts["to"] = str(case.recipient)
     return facts
-
-
-def tell_acceptance(visit: Visit, transaction: Transaction) -> str:
-    """Tell why a message was taken, for `store.message_life`: the decisions of its transaction, as JSON."""
-    return _encode(
-        {
-            "client": str(visit.client),
-            "helo": visit.session.client_name,
-            "login": visit.account.login if visit.account else None,
-            "protocol": visit.protocol_word,
-            "from": str(transaction.reverse_path or ""),
-            "decisions": [
-                {"stage": stage.value, "about": about, "rule": decision.rule.value, **decision.facts}
-                for stage, about, decision in transaction.decisions
-            ],
-        }
-    )

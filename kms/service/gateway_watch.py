@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Decision
 from kms.policy.gateway import GatewayMemory, GatewayRules
@@ -15,6 +16,7 @@ from kms.policy.recipient import DomainKind, classify_domain
 from kms.service.clock import Clock
 from kms.service.decisions import Case
 from kms.service.directory import DirectoryCache
+from kms.service.visit import Visit
 
 TellsOfGateways = Callable[[str, int, bool], object]
 
@@ -45,37 +47,39 @@ class GatewayWatch:
         self._directory = directory
         self._memory = GatewayMemory()
 
-    def note(self, client: ClientAddress, hello: str, sender_domain: str) -> None:
-        """Note a MAIL of a client that did not log in.
-
-        Args:
-            hello: as the client wrote it; "" = none.
-            sender_domain: of a foreign sender; "" = none, or a sender of ours.
-        """
-        rules = self.rules
-        if not rules.is_watched(client) or self._is_own(client):
-            return
-        names = self._memory.note(client, hello, sender_domain, self._clock.monotonic(), rules.alarm)
-        if names:
-            self._tell(str(client), names, rules.suspends_trust)
-
     def note_sender(self, case: Case, decision: Decision) -> None:
-        """A sender was accepted: see `Decisions.consequences`."""
-        visit, sender = case.visit, case.sender
+        """Note a MAIL that was accepted: see `Decisions.consequences`."""
+        rules, client = self.rules, case.visit.client
+        names = self._names_of(case.visit, case.sender, rules)
+        if names is not None:
+            count = self._memory.note(client, *names, self._clock.monotonic(), rules.alarm)
+            if count:
+                self._tell(str(client), count, rules.suspends_trust)
+
+    def _names_of(self, visit: Visit, sender: Mailbox | None, rules: GatewayRules) -> tuple[str, str] | None:
+        """Give HELO name and domain of a foreign sender ("" = none); None where nobody watches."""
         if visit.account is not None or visit.is_submission:
-            return
+            return None
+        if not rules.is_watched(visit.client) or self._is_own(visit.client):
+            return None
         directory = self._directory.current
         is_foreign = sender is not None and classify_domain(directory, sender.domain) is DomainKind.FOREIGN
-        self.note(visit.client, visit.session.client_name, sender.domain if sender and is_foreign else "")
+        return visit.session.client_name, sender.domain if sender is not None and is_foreign else ""
 
-    def is_suspended(self, client: ClientAddress) -> bool:
-        """Say whether the relay group does not count for this address now."""
-        rules = self.rules
-        return (
-            rules.suspends_trust
-            and rules.alarm > 0
-            and self._memory.has_offended(client, self._clock.monotonic())
-        )
+    def is_suspended(self, visit: Visit, rules: GatewayRules) -> bool:
+        """Say whether by these rules the relay group does not count for a client.
+
+        What its own transaction shows counts, noted or (in a made-up session) not.
+        """
+        if not rules.suspends_trust or not rules.alarm:
+            return False
+        now = self._clock.monotonic() + visit.ahead_seconds
+        if self._memory.has_offended(visit.client, now):
+            return True
+        if visit.transaction is None:
+            return False
+        names = self._names_of(visit, visit.transaction.reverse_path, rules)
+        return names is not None and self._memory.count_with(visit.client, *names, now) >= rules.alarm
 
     def sweep(self) -> None:
         """Forget what lies back."""

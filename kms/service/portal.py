@@ -93,9 +93,10 @@ class PasswordLogin:
 @implementer(IOpenWindow)
 @attrs.frozen
 class OpenWindow:
-    """A client whose address may have an open relay window."""
+    """A client whose address may have a relay window that is open now, or will be so many seconds later."""
 
     client: ClientAddress
+    ahead_seconds: float = 0.0
 
 
 @implementer(IRelayAvatar)
@@ -205,7 +206,7 @@ class WindowChecker:
 
     def requestAvatarId(self, credentials: OpenWindow) -> Deferred[bytes | tuple[()]]:
         """Prove `credentials`; fails with UnauthorizedLogin."""
-        if self._windows.has_open(credentials.client):
+        if self._windows.has_open(credentials.client, credentials.ahead_seconds):
             return succeed(())
         return fail(UnauthorizedLogin())
 

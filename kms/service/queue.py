@@ -47,6 +47,9 @@ class Queue:
         database: commits.
         store: the queue's tables.
         clock: for arrivals and leases.
+
+    Attributes:
+        keeps_stories: what happens to messages is remembered after they have left the queue.
     """
 
     def __init__(self, database: Database, store: QueueStore, clock: Clock) -> None:
@@ -54,6 +57,7 @@ class Queue:
         self._store = store
         self._numbers = NumberSource(0)
         self._clock = clock
+        self.keeps_stories = True
         self._held = 0
         self._held_octets = 0
         self._log = Logger(namespace="kms.queue")
@@ -100,7 +104,7 @@ class Queue:
             kept.
         """
         is_leased = self.has_room or (self._has_room(1.0) and self.is_local(entry))
-        new = NewEntry(entry, content, is_leased, story)
+        new = NewEntry(entry, content, is_leased, story if self.keeps_stories else "")
         if new.is_leased:
             self._hold(content)
         added = self._database.run_batched(self._store.add, new)
@@ -138,6 +142,9 @@ class Queue:
 
     def settle(self, settlement: Settlement) -> Deferred[Settled]:
         """Record what came of an attempt, in one transaction with the reports that it causes."""
+        settlement.at = self._clock.now()
+        if not self.keeps_stories:
+            settlement.story = ""
         return self._database.run_batched(self._store.settle, settlement)
 
     async def earliest_due(self) -> datetime | None:

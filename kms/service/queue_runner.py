@@ -31,6 +31,7 @@ from kms.service.clock import Clock
 from kms.service.directory import DirectoryCache
 from kms.service.local_delivery import LocalDelivery, LocalRecipient
 from kms.service.mail_log import MailLog
+from kms.service.message_story import tell_attempt
 from kms.service.outbound import Outbound, Transmission
 from kms.service.queue import Queue
 from kms.store.queue_store import Claimed, FinishedPart, SetAside, Settled, Settlement
@@ -307,6 +308,7 @@ class QueueRunner:
         )
 
     def _settle(self, attempt: Attempt, settlement: Settlement) -> None:
+        settlement.story = tell_attempt(attempt.outcomes.values(), settlement)
         self._queue.settle(settlement).addCallbacks(
             lambda settled: self._settled(settled, attempt, settlement),
             lambda failure: self._again(failure, lambda: self._settle(attempt, settlement)),
@@ -340,7 +342,5 @@ class QueueRunner:
         self._queue.let_go(attempt.content)
         for destination in attempt.destinations:
             self._outbound.committed(destination)
-        if self._must_claim_again and self._queue.has_room:
-            self.wake()
         if self._must_claim_again and self._queue.has_room:
             self.wake()

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from kms.domain import reply
 from kms.domain.content import Content, InlineContent
-from kms.domain.decision import Decision, Rule, Stage
+from kms.domain.decision import Decision, Stage
 from kms.domain.envelope import Envelope
 from kms.domain.message import count_received, split_header
 from kms.domain.queue_entry import QueueEntry
@@ -36,16 +36,17 @@ from kms.protocol.smtp_events import (
 )
 from kms.service.checks import Checks
 from kms.service.clock import Clock
-from kms.service.decisions import Case, Decisions, tell_acceptance
+from kms.service.content_check import refusal_of
+from kms.service.decisions import Case, Decisions
 from kms.service.incoming import BodyFiles, IncomingContent
 from kms.service.login_guard import LoginRefused
 from kms.service.mail_log import MailLog
+from kms.service.message_story import tell_acceptance
 from kms.service.portal import IRelayAvatar, LoginsBusy, PasswordLogin, RelayAvatar
 from kms.service.queue import Queue
-from kms.service.recipient_check import transaction_of
 from kms.service.security_log import SecurityLog
 from kms.service.trace_fields import TraceFields
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Transaction, Visit, transaction_of
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
 
@@ -234,7 +235,7 @@ class Reception:
     def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
         """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
         accounts = self._checks.accounts
-        return accounts.split(accounts.judge_message(visit.account, octets))[0]
+        return accounts.split(accounts.judge_message(visit, octets))[0]
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
         content = transaction.content
@@ -296,8 +297,7 @@ class Reception:
 
     def _content_refused(self, visit: Visit, event: ContentRefused) -> Answer:
         transaction = transaction_of(visit)
-        rule = Rule.BARE_NEWLINES if event.reply is reply.BARE_NEWLINE else Rule.CONTENT_SIZE
-        refusal = self._refuse(visit, transaction, Decision(rule, event.reply))
+        refusal = self._refuse(visit, transaction, refusal_of(event.reply))
         visit.drop_transaction()
         return refusal
 

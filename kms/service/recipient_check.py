@@ -32,7 +32,7 @@ from kms.service.account_check import AccountCheck
 from kms.service.directory import DirectoryCache
 from kms.service.quota import Quota
 from kms.service.relay_check import RelayCheck
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Visit, transaction_of
 
 _RELAY_RULES = {
     RelayVerdict.OPEN_RELAY: Rule.OPEN_RELAY,
@@ -86,7 +86,7 @@ class RecipientCheck:
                 return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
-                must_wait = not verdict.is_allowed or self._accounts.must_ask(visit.account)
+                must_wait = not verdict.is_allowed or self._accounts.must_ask(visit)
                 return None if must_wait else self._judge_foreign(visit, path, verdict)
             case kind:
                 assert_never(kind)
@@ -100,10 +100,7 @@ class RecipientCheck:
             assert isinstance(resolution, Resolved)
             return await self._judge_quota(resolution)
         decision = self._judge_foreign(visit, path, await self._relay.judge(visit))
-        account = visit.account
-        if decision.is_refusal or account is None or not self._accounts.must_ask(account):
-            return decision
-        return await self._accounts.judge_recipient(account, path, decision)
+        return await self._accounts.judge_recipient(visit, path, decision)
 
     def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
         """Give the address to look up: the path itself, unless its domain is our own address literal."""
@@ -141,17 +138,15 @@ class RecipientCheck:
     def _judge_foreign(self, visit: Visit, path: Mailbox, verdict: RelayVerdict) -> Decision:
         rule = _RELAY_RULES[verdict]
         if not verdict.is_allowed:
-            facts: Facts = {"authentication": visit.authentication.value}
+            facts: Facts = {
+                "authentication": visit.authentication.value,
+                "in_relay_group": "yes" if self._relay.is_in_group(visit) else "no",
+                "relay_window": "none open" if self._relay.rules.pop_before_smtp else "condition off",
+            }
             return Decision(rule, reply.relaying_denied(str(path)), facts)
         if visit.account is not None and visit.account.own_domains_only:
             return Decision(Rule.OWN_DOMAINS_ONLY, reply.OWN_DOMAINS_ONLY, {"account": visit.account.login})
         return Decision(rule, reply.RECIPIENT_OK, targets=(path,))
-
-
-def transaction_of(visit: Visit) -> Transaction:
-    """The transaction that is under way, as it must be at RCPT."""
-    assert visit.transaction is not None, "the session lets RCPT through only within a transaction"
-    return visit.transaction
 
 
 def _accept_local(resolution: Resolved) -> Decision:

@@ -96,12 +96,12 @@ class RelayWindows:
         windows = self._windows.get(client, {})  # of before a restart, or before the guard was switched on
         return len(logins.keys() | {name for name, window in windows.items() if window.deadline > now})
 
-    def has_open(self, client: ClientAddress) -> bool:
-        """True while any user's window of this address is open."""
+    def has_open(self, client: ClientAddress, ahead_seconds: float = 0.0) -> bool:
+        """True where any user's window of this address is open, so many seconds from now."""
         users = self._windows.get(client)
         if not users:
             return False
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() + ahead_seconds
         return any(window.deadline > now for window in users.values())
 
     def _forget_ended(self, client: ClientAddress) -> None:

@@ -101,7 +101,7 @@ class SenderCheck:
     def _judge_account(
         self, visit: Visit, event: SenderOffered
     ) -> tuple[Decision | None, tuple[Decision, ...]]:
-        return self._accounts.split(self._accounts.judge_message(visit.account, event.declared_octets))
+        return self._accounts.split(self._accounts.judge_message(visit, event.declared_octets))
 
     def _fine(self, visit: Visit, event: SenderOffered) -> Decision:
         observed = self._judge_account(visit, event)[1] if visit.account else ()

@@ -64,6 +64,7 @@ class Visit:
         server_address: tells the address of ours that the client has connected to; asked only where it
             matters, for it costs a system call.
         account: who logged in; None before.
+        ahead_seconds: how far ahead of now a made-up session is (`kmsctl explain --at`); 0 for a real one.
     """
 
     client: ClientAddress
@@ -73,6 +74,7 @@ class Visit:
     server_address: Callable[[], ClientAddress | None] = _no_address
     account: Account | None = None
     transaction: Transaction | None = None
+    ahead_seconds: float = 0.0
 
     @property
     def authentication(self) -> Authentication:
@@ -96,3 +98,9 @@ class Visit:
         if self.transaction is not None and self.transaction.content is not None:
             self.transaction.content.discard()
         self.transaction = None
+
+
+def transaction_of(visit: Visit) -> Transaction:
+    """The transaction that is under way, as it must be at RCPT."""
+    assert visit.transaction is not None, "the session lets RCPT through only within a transaction"
+    return visit.transaction

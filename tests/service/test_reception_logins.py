@@ -116,7 +116,7 @@ def test_a_trusted_address_with_many_names_is_told_of(rig: SmtpRig) -> None:
 
 
 def test_it_loses_its_trust_and_never_its_access_where_that_is_set(rig: SmtpRig) -> None:
-    rig.gateways.rules = GatewayRules(GROUP, alarm=3, suspends_trust=True)
+    rig.gateways.rules = rig.relay.gateway_rules = GatewayRules(GROUP, alarm=3, suspends_trust=True)
     client = rig.greeted(MEMBER)
     for domain in ("a.example", "b.example", "example.org", "c.example"):
         client.say(f"MAIL FROM:<x@{domain}>", "RSET")

@@ -108,3 +108,4 @@ class FakeServer:
         self.database = FakeDatabase()
         self.directory = FakeDirectory(self.database, settings.directory)
         self.windows = FakeWindows()
+        self.explainer: Any = None

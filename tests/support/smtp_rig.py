@@ -30,7 +30,7 @@ from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
 from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
-from kms.service.checks import Checks
+from kms.service.checks import Checks, LiveState
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
@@ -138,8 +138,9 @@ class SmtpRig:
 
     def _build_foundation(self) -> None:
         reactor: Any = self.reactor
-        self.mail_log = MailLog(str(self._folder / "mail.log"), self.clock, HOSTNAME)
-        self.security_log = SecurityLog(str(self._folder / "security.log"), self.clock)
+        self.logs = (self._folder / "mail.log", self._folder / "security.log")
+        self.mail_log = MailLog(str(self.logs[0]), self.clock, HOSTNAME)
+        self.security_log = SecurityLog(str(self.logs[1]), self.clock)
         self.mail_log.lines.open()
         self.security_log.lines.open()
         self.directory = DirectoryCache(self.database, SETTINGS)
@@ -170,7 +171,7 @@ class SmtpRig:
             lambda client: False,
             self.directory,
         )
-        self.relay = RelayCheck(relay, self.portal, self.gateways.is_suspended)
+        self.relay = RelayCheck(relay, self.portal, self.gateways)
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
         self.account_counts = AccountCounts(self.database, self.clock)
         self.accounts = AccountCheck(AccountRules(), self.account_counts)
@@ -178,6 +179,14 @@ class SmtpRig:
             rules, self.directory, self.relay, self.resolver, lambda: self.free_octets, self.accounts
         )
         self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota, self.accounts)
+        self.state = LiveState(
+            self.portal,
+            self.quota,
+            self.resolver,
+            lambda: self.free_octets,
+            self.gateways,
+            self.account_counts,
+        )
         contents = ContentCheck(rules, self.directory)
         self.checks = Checks(self.relay, self.senders, self.recipients, contents, self.accounts)
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
