@@ -94,11 +94,10 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "submit_dir"),
     ),
     "listen": (
-        (_works, "smtp submission submissions pop3 pop3s"),
+        (_works, "smtp submission submissions pop3 pop3s proxy_protocol_from"),
         (_later, "lmtp console"),
-        (_refused_when_on, "proxy_protocol_from"),
     ),
-    "access": ((_refused_when_on, "smtp submission pop3 lmtp"),),
+    "access": ((_works, "smtp submission pop3 lmtp"),),
     "tls": (
         (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
         (_later, "sni_dir"),

@@ -101,11 +101,9 @@ class MailServer(service.Service):
         # Before anybody can see that the server is there: a SIGHUP would end a process that does not wait for it.
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         listen = self.app.settings.listen
-        for name, factory in (*self.app.smtp.items(), *self.app.pop3.items()):
+        for name, entrance in self.app.entrances.by_service.items():
             for place in getattr(listen, name):
-                is_wrapped = name in ("submissions", "pop3s")
-                wrapped = self.app.certificate.wrap(factory) if is_wrapped else factory
-                self._ports.listen(name, place, wrapped)
+                self._ports.listen(name, place, entrance)
 
     def _start(self) -> None:
         os.umask(0o077)
