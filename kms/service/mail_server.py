@@ -26,6 +26,7 @@ from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.policy.relay import RelayMode
+from kms.service.accepting_port import raise_descriptor_limit
 from kms.service.app import App
 from kms.service.clock import SystemClock
 from kms.service.control import Control
@@ -98,6 +99,7 @@ class MailServer(service.Service):
         if self._has_ports:
             return
         self._has_ports = True
+        raise_descriptor_limit()
         # Before anybody can see that the server is there: a SIGHUP would end a process that does not wait for it.
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         listen = self.app.settings.listen

@@ -120,11 +120,11 @@ def read_log(kms: Kms) -> str:
 def test_swaks_speaks_to_kms_as_a_proxy_and_gains_nothing_as_another(
     kms: Kms, clients: Clients, version: str
 ) -> None:
-    words = ("--proxy-version", version, "--proxy-family", "TCP4" if version == "1" else "AF_INET")
-    words += ("--proxy-source", OFFICE, "--proxy-source-port", "4000")
-    words += ("--proxy-dest", "127.0.0.1", "--proxy-dest-port", "25")
+    words = ["--proxy-version", version, "--proxy-family", "TCP4" if version == "1" else "AF_INET"]
+    words += ["--proxy-source", OFFICE, "--proxy-source-port", "4000"]
+    words += ["--proxy-dest", "127.0.0.1", "--proxy-dest-port", "25"]
     if version == "2":
-        words += ("--proxy-command", "PROXY", "--proxy-protocol", "STREAM")
+        words += ["--proxy-command", "PROXY", "--proxy-protocol", "STREAM"]
     proxy = clients.swaks(kms.smtp, "box@far.test", *words, "--quit-after", "RCPT", source=PROXY)
     assert proxy.has_reply("250 2.1.5"), proxy.text
     other = clients.swaks(kms.smtp, "box@far.test", *words, source=STRANGER)
