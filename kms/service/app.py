@@ -223,6 +223,7 @@ class App:
             command_timeout=limits.command_timeout,
             session_timeout=limits.session_timeout,
             may_send_plain_passwords=self.may_send_plain_passwords,
+            minimum_data_rate=limits.minimum_data_rate,
         )
 
     def may_send_plain_passwords(self, client: ClientAddress) -> bool:
