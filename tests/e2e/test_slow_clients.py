@@ -76,5 +76,7 @@ def test_slow_commands_slow_messages_and_stalled_handshakes(start_kms: StartKms)
     wait_until(
         lambda: all(is_closed(client) for client in contents), what="trickling messages are still there"
     )
+    for client in commands + contents + stalled:
+        client.close()
     assert kms.queue_length() == 0
     assert "Traceback" not in kms.log("output")
