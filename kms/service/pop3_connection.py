@@ -46,6 +46,7 @@ from kms.store.maildir_listing import MessageGone
 
 _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
+_STRANGER_SECONDS = 3600.0  # whoever has not logged in by then does not hold a slot any longer
 HASTY_CLOSING_SECONDS = (
     0.5  # at shutdown: a client that does not answer close_notify must not hold the process
 )
@@ -126,7 +127,7 @@ class Pop3Connection(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self._client = parse_client_address(self.transport.getPeer().host)
-        self._active_at = service.clock.monotonic()
+        self._started_at = self._active_at = service.clock.monotonic()
         self._session = Pop3ServerSession(
             service.settings,
             is_encrypted=service.is_tls_at_once,
@@ -141,7 +142,6 @@ class Pop3Connection(Protocol):
         """Obey what the client says."""
         if self._is_over:
             return
-        self._active_at = self._service.clock.monotonic()
         self._session.receive_data(data)
         self.wake_up()
         if self._session.buffered_octets > _MOST_UNREAD_OCTETS:
@@ -180,6 +180,8 @@ class Pop3Connection(Protocol):
         if self._closing_at is not None:
             if now >= self._closing_at:
                 self.abort()
+        elif now >= self._started_at + _STRANGER_SECONDS and self._mailbox is None:
+            self.abort()
         elif now - self._active_at >= self._service.idle_timeout.total_seconds():
             if self._is_blocked:
                 self.abort()
@@ -199,6 +201,8 @@ class Pop3Connection(Protocol):
                 await self._wait_for_client()
                 event = self._next_event()
                 is_idle = not self._flush() and event is None
+                if not is_idle:  # octets that complete no command win no time
+                    self._active_at = self._service.clock.monotonic()
                 if self._session.is_closing:
                     self._close()
                 if event is not None and not self._is_over:

@@ -63,6 +63,10 @@ class SecurityLog:
             f"Message from IP address {client}, sender <{_path(sender)}> rejected: address not owned, {who}"
         )
 
+    def access_denied(self, client: ClientAddress, service: str) -> None:
+        """A client outside the access group of a service (SMTP, Submission, POP3, LMTP) was closed at once."""
+        self.lines.write(f"{service} connection from {client} rejected: not in the access group")
+
     def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
         """A POP3 login opened or extended the relay window of its address."""
         self.lines.write(

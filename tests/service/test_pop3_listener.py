@@ -495,6 +495,33 @@ def test_a_client_that_never_reads_is_cut_in_the_end(world: World) -> None:
     lose(connection)
 
 
+def test_octets_that_complete_no_command_win_no_time(world: World) -> None:
+    connection, wire = world.log_in()
+    for _ in range(121):
+        connection.dataReceived(b"N")
+        world.clock.advance(5)
+    assert wire.disconnecting
+
+
+def test_who_does_not_log_in_holds_no_slot_for_ever(world: World) -> None:
+    connection, wire = world.connect()
+    for _ in range(719):
+        connection.dataReceived(b"CAPA\r\n")
+        world.clock.advance(5)
+    assert not wire.is_aborted
+    world.clock.advance(5)
+    assert wire.is_aborted
+
+
+def test_who_has_logged_in_may_stay(world: World) -> None:
+    connection, wire = world.log_in()
+    for _ in range(1000):
+        connection.dataReceived(b"NOOP\r\n")
+        world.clock.advance(5)
+    assert not wire.is_aborted
+    assert not wire.disconnecting
+
+
 def test_a_session_that_waits_for_us_is_not_idle(world: World) -> None:
     connection, wire = world.connect()
     connection.dataReceived(b"USER slow\r\nPASS x\r\n")

@@ -27,6 +27,7 @@ PACKAGES = {
     "fetchmail": "fetchmail",
     "curl": "curl",
     "openssl": "openssl",
+    "haproxy": "haproxy",
 }
 """Program needed, and the Debian package that has it."""
 
