@@ -39,7 +39,7 @@ from kms.protocol.pop3_events import (
 from kms.protocol.pop3_server import Pop3ServerSession
 from kms.service.clock import Clock
 from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
-from kms.service.portal import IMailboxAvatar, PasswordLogin
+from kms.service.portal import IMailboxAvatar, LoginsBusy, PasswordLogin
 from kms.service.tls import describe
 from kms.service.wire import send_now
 from kms.store.maildir_listing import MessageGone
@@ -274,8 +274,9 @@ class Pop3Connection(Protocol):
             self._session.refuse_login(LoginRefusal.WRONG)
         except MailboxInUse:
             self._session.refuse_login(LoginRefusal.IN_USE)
-        except Exception:
-            _log.failure("A POP3 login could not be decided")
+        except Exception as error:
+            if not isinstance(error, LoginsBusy):  # a flood of logins must not be one of tracebacks
+                _log.failure("A POP3 login could not be decided")
             self._session.refuse_login(LoginRefusal.TROUBLE)
         else:
             self._take_mailbox(*avatar[1:])

@@ -69,8 +69,9 @@ class SecurityLog:
 
     def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
         """A POP3 login opened or extended the relay window of its address."""
+        unit = "minute" if minutes == 1 else "minutes"
         self.lines.write(
-            f"Relay window of IP address {client} opened by user {escape(login)} for {minutes:g} minutes"
+            f"Relay window of IP address {client} opened by user {escape(login)} for {minutes:g} {unit}"
         )
 
     def window_revoked(self, client: str, login: str) -> None:

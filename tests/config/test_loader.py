@@ -123,6 +123,11 @@ def test_a_missing_local_domain_is_told_without_a_line() -> None:
     assert faults_of("[domains]\nrelay = a.example\n")[0].startswith(f"{PATH}:1: [domains] local: ")
 
 
+def test_a_fault_is_one_line_also_where_the_value_it_quotes_has_two() -> None:
+    fault = only_fault_of("[routes]\nb.test = error:no\n  and more\n")
+    assert fault.startswith('4: [routes] b.test: "error:no and more"')
+
+
 def test_a_value_with_a_fault_is_not_blamed_twice() -> None:
     assert len(faults_of("[domains]\nlocal = -\n")) == 1
 

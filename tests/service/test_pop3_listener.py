@@ -27,7 +27,7 @@ from kms.service.clock import ClockOf
 from kms.service.mailboxes import Mailboxes
 from kms.service.pop3_connection import Pop3Connection
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import IMailboxAvatar, PasswordLogin
+from kms.service.portal import IMailboxAvatar, LoginsBusy, PasswordLogin
 from kms.store.maildir import MailboxDelivery
 
 JOE = Account("joe", "example.test")
@@ -126,6 +126,8 @@ class FakePortal(Portal):
             return self.pending.addCallback(lambda _: self._open())
         if credentials.user == "trouble":
             return fail(OSError("the store is down"))
+        if credentials.user == "busy":
+            return fail(LoginsBusy())
         if credentials.password != "secret":
             return fail(UnauthorizedLogin())
         return self._open()
@@ -258,6 +260,14 @@ def test_trouble_is_temporary_and_no_failed_login(world: World, logged_failures:
     assert b"-ERR [SYS/TEMP]" in wire.sent()
     assert world.log.lines == []
     assert len(logged_failures) == 1
+
+
+def test_too_many_logins_at_once_are_no_trouble_to_log(world: World, logged_failures: list[Any]) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(b"USER busy\r\nPASS x\r\n")
+    assert b"-ERR [SYS/TEMP]" in wire.sent()
+    assert world.log.lines == []
+    assert logged_failures == []
 
 
 def test_a_second_session_is_told_in_use(world: World) -> None:

@@ -72,6 +72,10 @@ OTHERS: list[tuple[Call, str]] = [
         "Relay window of IP address 203.0.113.9 opened by user anna@example.org for 30 minutes",
     ),
     (
+        lambda log: log.window_opened(CLIENT, "anna@example.org", 1.0),
+        "Relay window of IP address 203.0.113.9 opened by user anna@example.org for 1 minute",
+    ),
+    (
         lambda log: log.window_revoked("203.0.113.9", "anna@example.org"),
         "Relay window of IP address 203.0.113.9, user anna@example.org, revoked",
     ),

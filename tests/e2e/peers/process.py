@@ -28,6 +28,9 @@ PACKAGES = {
     "curl": "curl",
     "openssl": "openssl",
     "haproxy": "haproxy",
+    "fail2ban-regex": "fail2ban",
+    "nmap": "nmap",
+    "testssl": "testssl.sh",
 }
 """Program needed, and the Debian package that has it."""
 
