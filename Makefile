@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run check test e2e crash bench clean
+.PHONY: run check test e2e crash bench fuzz load clean
 
 run: .venv/installed
 	@etc/demo/start
@@ -29,6 +29,18 @@ e2e: .venv/dev
 
 crash: .venv/dev
 	$(BIN)/python -m pytest -s tests/crash
+
+# FUZZ is the time for each target in seconds; SESSIONS how many nonsensical sessions a real server has to stand.
+FUZZ ?= 10
+SESSIONS ?= 3000
+
+fuzz: .venv/dev
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ)
+	$(BIN)/python -m tests.fuzz.sessions --count $(SESSIONS)
+
+# LOAD=--short is a fifth of the attack.
+load: .venv/dev
+	ulimit -n 20000 && $(BIN)/python -m tests.load $(LOAD)
 
 bench: .venv/dev
 	$(BIN)/python -m bench $(BENCH)

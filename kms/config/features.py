@@ -94,11 +94,10 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "submit_dir"),
     ),
     "listen": (
-        (_works, "smtp submission submissions pop3 pop3s"),
+        (_works, "smtp submission submissions pop3 pop3s proxy_protocol_from"),
         (_later, "lmtp console"),
-        (_refused_when_on, "proxy_protocol_from"),
     ),
-    "access": ((_refused_when_on, "smtp submission pop3 lmtp"),),
+    "access": ((_works, "smtp submission pop3 lmtp"),),
     "tls": (
         (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
         (_later, "sni_dir"),
@@ -115,13 +114,16 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     ),
     "limits": (
         (_works, "sender_domain_must_exist max_recipients max_failed_commands max_message_size"),
-        (_works, "max_received_hops bare_newlines min_free_space command_timeout session_timeout"),
+        (
+            _works,
+            "max_received_hops bare_newlines min_free_space command_timeout session_timeout minimum_data_rate",
+        ),
         (_later, "exempt_group observe messages_per_hour connections_per_client unknown_recipients"),
         (
             _works,
             "failed_logins failed_logins_per_address failed_logins_window failed_logins_block alarm_after",
         ),
-        (_later, "unknown_recipients_block minimum_data_rate"),
+        (_later, "unknown_recipients_block"),
         (_works, "account_messages_per_hour account_messages_per_day"),
         (_works, "account_max_message_size account_new_recipients_per_day"),
         (_refused_when_on, "client_must_have_ptr"),

@@ -14,7 +14,7 @@ import attrs
 
 @attrs.frozen
 class Problem:
-    """One fault, printed as `etc/kms.ini:12: [relay] mode: "opne" is no mode; write restricted or open`.
+    """One fault, printed in one line as `etc/kms.ini:12: [relay] mode: "opne" is no mode; write restricted or open`.
 
     Attributes:
         file: the file as it was named.
@@ -33,7 +33,8 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         where = " ".join(part for part in (self.section and f"[{self.section}]", self.key) if part)
-        return f"{place}: {where}: {self.text}" if where else f"{place}: {self.text}"
+        text = self.text.replace("\n", " ")  # it may quote a value of several lines
+        return f"{place}: {where}: {text}" if where else f"{place}: {text}"
 
 
 class ConfigError(Exception):

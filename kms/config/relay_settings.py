@@ -144,7 +144,11 @@ class LimitsSettings:
     command_timeout: timedelta = setting(
         "5 minutes", kinds.DURATION, "How long a client may take for one command or block of data."
     )
-    session_timeout: timedelta = setting("1 hour", kinds.DURATION, "How long one SMTP session may last.")
+    session_timeout: timedelta = setting(
+        "1 hour",
+        kinds.DURATION,
+        "How long one SMTP session may last in all, also in the midst of a message (20 MB an hour: 6 KB a second).",
+    )
     minimum_data_rate: int = setting(
         "100", kinds.COUNT, "Octets a second a client must send in DATA, over any minute."
     )

@@ -122,7 +122,10 @@ class ListenSettings:
         needs_restart=True,
     )
     proxy_protocol_from: AddressGroup | None = setting(
-        "", network.GROUP, "Address group whose connections start with a PROXY v1 or v2 header."
+        "",
+        network.GROUP,
+        "Address group whose connections start with a PROXY v1 or v2 header, before TLS too; all else counts for the "
+        "client that it names. Keep proxies out of the relay group.",
     )
 
 

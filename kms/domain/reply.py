@@ -81,6 +81,7 @@ class Reply:
 CLOSING = Reply(221, status.OK, "Bye")
 SHUTTING_DOWN = Reply(421, EnhancedStatus(4, 3, 2), "Service shutting down, try again later")
 IDLE_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Timeout, closing connection")
+DATA_TOO_SLOW = Reply(421, EnhancedStatus(4, 4, 2), "Message comes too slowly, closing connection")
 SESSION_TOO_LONG = Reply(421, EnhancedStatus(4, 4, 2), "Session lasted too long, closing connection")
 TOO_MANY_ERRORS = Reply(421, status.EnhancedStatus(4, 7, 0), "Too many errors, closing connection")
 ACCOUNT_DISABLED = Reply(421, EnhancedStatus(4, 7, 0), "Your account is not enabled, closing connection")

@@ -30,6 +30,7 @@ from kms.service.database import Database
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.dns import DnsResolver
+from kms.service.entrances import Entrances
 from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
 from kms.service.gateway_watch import GatewayWatch
@@ -241,6 +242,14 @@ class App:
             )
             for name in POP3_SERVICES
         }
+        self.entrances = Entrances(
+            settings,
+            {**self.smtp, **self.pop3},
+            self.certificate,
+            self.mail_log,
+            self.security_log,
+            self.clock,
+        )
 
     def service_rules(self, settings: Settings, name: str) -> SmtpServiceRules:
         """How one SMTP port behaves."""
@@ -261,6 +270,7 @@ class App:
             command_timeout=limits.command_timeout,
             session_timeout=limits.session_timeout,
             may_send_plain_passwords=self.may_send_plain_passwords,
+            minimum_data_rate=limits.minimum_data_rate,
         )
 
     def may_send_plain_passwords(self, client: ClientAddress) -> bool:
@@ -293,6 +303,7 @@ class App:
         self.passwords.with_scram = settings.auth.has_scram
         for name, factory in self.smtp.items():
             factory.use(self.service_rules(settings, name))
+        self.entrances.use(settings)
 
 
 def log_path(target: LogTarget) -> str:

@@ -69,6 +69,13 @@ class MailLog:
         """An SMTP session is over."""
         self._write(f"{self._smtpd}disconnect from unknown[{_address(client)}]")
 
+    def proxy_refused(self, service: str, proxy: ClientAddress, reason: str) -> None:
+        """A connection to a service's port was closed: its proxy sent no PROXY header, or a wrong one."""
+        part = self._pop3d if service.startswith("pop3") else self._smtpd
+        self._write(
+            f"{part}warning: proxy {_address(proxy)}: PROXY header to {service} refused: {escape(reason)}"
+        )
+
     def accepted(
         self,
         entry: QueueEntry,

@@ -26,6 +26,7 @@ from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.policy.relay import RelayMode
+from kms.service.accepting_port import raise_descriptor_limit
 from kms.service.app import App
 from kms.service.clock import SystemClock
 from kms.service.control import Control
@@ -98,14 +99,13 @@ class MailServer(service.Service):
         if self._has_ports:
             return
         self._has_ports = True
+        raise_descriptor_limit()
         # Before anybody can see that the server is there: a SIGHUP would end a process that does not wait for it.
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload_logged))
         listen = self.app.settings.listen
-        for name, factory in (*self.app.smtp.items(), *self.app.pop3.items()):
+        for name, entrance in self.app.entrances.by_service.items():
             for place in getattr(listen, name):
-                is_wrapped = name in ("submissions", "pop3s")
-                wrapped = self.app.certificate.wrap(factory) if is_wrapped else factory
-                self._ports.listen(name, place, wrapped)
+                self._ports.listen(name, place, entrance)
 
     def _start(self) -> None:
         os.umask(0o077)

@@ -40,13 +40,14 @@ from kms.protocol.pop3_server import Pop3ServerSession
 from kms.service.clock import Clock
 from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
-from kms.service.portal import IMailboxAvatar, PasswordLogin
+from kms.service.portal import IMailboxAvatar, LoginsBusy, PasswordLogin
 from kms.service.tls import describe
 from kms.service.wire import send_now
 from kms.store.maildir_listing import MessageGone
 
 _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
+_STRANGER_SECONDS = 3600.0  # whoever has not logged in by then does not hold a slot any longer
 HASTY_CLOSING_SECONDS = (
     0.5  # at shutdown: a client that does not answer close_notify must not hold the process
 )
@@ -127,7 +128,7 @@ class Pop3Connection(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self._client = parse_client_address(self.transport.getPeer().host)
-        self._active_at = service.clock.monotonic()
+        self._started_at = self._active_at = service.clock.monotonic()
         self._session = Pop3ServerSession(
             service.settings,
             is_encrypted=service.is_tls_at_once,
@@ -142,7 +143,6 @@ class Pop3Connection(Protocol):
         """Obey what the client says."""
         if self._is_over:
             return
-        self._active_at = self._service.clock.monotonic()
         self._session.receive_data(data)
         self.wake_up()
         if self._session.buffered_octets > _MOST_UNREAD_OCTETS:
@@ -181,6 +181,8 @@ class Pop3Connection(Protocol):
         if self._closing_at is not None:
             if now >= self._closing_at:
                 self.abort()
+        elif now >= self._started_at + _STRANGER_SECONDS and self._mailbox is None:
+            self.abort()
         elif now - self._active_at >= self._service.idle_timeout.total_seconds():
             if self._is_blocked:
                 self.abort()
@@ -200,6 +202,8 @@ class Pop3Connection(Protocol):
                 await self._wait_for_client()
                 event = self._next_event()
                 is_idle = not self._flush() and event is None
+                if not is_idle:  # octets that complete no command win no time
+                    self._active_at = self._service.clock.monotonic()
                 if self._session.is_closing:
                     self._close()
                 if event is not None and not self._is_over:
@@ -273,8 +277,9 @@ class Pop3Connection(Protocol):
             self._session.refuse_login(LoginRefusal.REFUSED)
         except MailboxInUse:
             self._session.refuse_login(LoginRefusal.IN_USE)
-        except Exception:
-            _log.failure("A POP3 login could not be decided")
+        except Exception as error:
+            if not isinstance(error, LoginsBusy):  # a flood of logins must not be one of tracebacks
+                _log.failure("A POP3 login could not be decided")
             self._session.refuse_login(LoginRefusal.TROUBLE)
         else:
             self._take_mailbox(*avatar[1:])

@@ -84,10 +84,15 @@ class SecurityLog:
             f" from there within {minutes:g} minutes (pop_window_max_users)"
         )
 
+    def access_denied(self, client: ClientAddress, service: str) -> None:
+        """A client outside the access group of a service (SMTP, Submission, POP3, LMTP) was closed at once."""
+        self.lines.write(f"{service} connection from {client} rejected: not in the access group")
+
     def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
         """A POP3 login opened or extended the relay window of its address."""
+        unit = "minute" if minutes == 1 else "minutes"
         self.lines.write(
-            f"Relay window of IP address {client} opened by user {escape(login)} for {minutes:g} minutes"
+            f"Relay window of IP address {client} opened by user {escape(login)} for {minutes:g} {unit}"
         )
 
     def window_revoked(self, client: str, login: str) -> None:

@@ -24,6 +24,7 @@ from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
 from kms.service.clock import Clock
+from kms.service.data_rate import DataRate
 from kms.service.reception import Reception
 from kms.service.tls import describe
 from kms.service.visit import Visit
@@ -48,6 +49,7 @@ class SmtpServiceRules:
         command_timeout: how long a client may take for one command, or for the next part of its message.
         session_timeout: how long a session may last in all.
         may_send_plain_passwords: from this address PLAIN and LOGIN are offered without TLS.
+        minimum_data_rate: octets a second that must come of a message, over any minute; 0 = as slow as it likes.
     """
 
     session: SmtpServerSettings
@@ -56,6 +58,7 @@ class SmtpServiceRules:
     command_timeout: timedelta
     session_timeout: timedelta
     may_send_plain_passwords: Callable[[ClientAddress], bool]
+    minimum_data_rate: int = 0
 
 
 @implementer(IPushProducer)
@@ -70,6 +73,8 @@ class SmtpConnection(Protocol):
     def __init__(self, factory: SmtpFactory) -> None:
         self.factory = factory
         self.started = self.deadline = 0.0
+        self._received_octets = 0
+        self._data_rate = DataRate()
         self._waits = False
         self._is_pumping = False
         self._is_stalled = False
@@ -100,6 +105,7 @@ class SmtpConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the session, and go on unless it waits for an answer."""
+        self._received_octets += len(data)
         self.session.receive_data(data)
         if not self._waits and not self._is_stalled:
             self._pump()
@@ -245,6 +251,15 @@ class SmtpConnection(Protocol):
             self.end(reply.SESSION_TOO_LONG)
         elif now >= self.deadline and not self._waits:
             self.end(reply.IDLE_TOO_LONG)
+        elif self._sends_too_slowly(now):
+            self.end(reply.DATA_TOO_SLOW)
+
+    def _sends_too_slowly(self, now: float) -> bool:
+        """Only while we read: what our own disk delays is not the client's fault."""
+        if self.session.is_receiving_content and self._is_reading and not self._waits:
+            return self._data_rate.is_below(self.factory.rules.minimum_data_rate, now, self._received_octets)
+        self._data_rate.forget()
+        return False
 
     def end(self, goodbye: Reply) -> None:
         """Say 421 and close; a transaction that is not answered yet is given up."""

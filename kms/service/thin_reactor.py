@@ -14,9 +14,11 @@ from select import EPOLLIN
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.main import installReactor
 from twisted.python import log
 
+from kms.service.accepting_port import AcceptingPort
 from kms.service.clock import monotonic_seconds
 
 
@@ -53,6 +55,14 @@ class ThinEPollReactor(EPollReactor):
             self._disconnectSelectable(selectable, why, True)  # type: ignore[no-untyped-call]
 
     doIteration = doPoll
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> AcceptingPort:
+        """See `IReactorTCP`."""
+        listening = AcceptingPort(port, factory, backlog, interface, self)
+        listening.startListening()
+        return listening
 
 
 def install() -> None:

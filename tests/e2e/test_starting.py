@@ -80,6 +80,8 @@ def test_it_serves_from_an_installation(
 def test_the_wheel_carries_the_sample_and_the_texts(installation: Path) -> None:
     if "wheel" in installation.parents[1].name:
         assert (installation.parent / "share/kms/etc/kms.ini").exists()
+        assert (installation.parent / "share/kms/etc/fail2ban/filter.d/kms.conf").exists()
+        assert (installation.parent / "share/kms/etc/fail2ban/jail.d/kms.conf").exists()
         assert list((installation.parent / "share/kms/reports/en").glob("*.txt"))
 
 

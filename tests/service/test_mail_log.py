@@ -35,6 +35,14 @@ OLD = Failed(Reply(550, None, "Go away"), "mx.far[198.51.100.1]:25")
 Call = Callable[[MailLog], None]
 LINES: list[tuple[Call, list[str]]] = [
     (lambda log: log.connected(CLIENT), ["smtpd: connect from unknown[203.0.113.9]"]),
+    (
+        lambda log: log.proxy_refused("submissions", CLIENT, "no PROXY header"),
+        ["smtpd: warning: proxy 203.0.113.9: PROXY header to submissions refused: no PROXY header"],
+    ),
+    (
+        lambda log: log.proxy_refused("pop3s", CLIENT, "no PROXY header"),
+        ["pop3d: warning: proxy 203.0.113.9: PROXY header to pop3s refused: no PROXY header"],
+    ),
     (lambda log: log.disconnected(CLIENT), ["smtpd: disconnect from unknown[203.0.113.9]"]),
     (
         lambda log: log.accepted(ENTRY, CLIENT, "client.example", None),

@@ -171,8 +171,8 @@ class TestAStart:
     def test_puts_tls_under_the_ports_that_want_it_at_once(self, ground: Ground) -> None:
         ground.path.write_text(CONFIGURATION.replace("submissions =", "submissions = 465"))
         ground.start()
-        factory = next(factory for port, factory, *_ in ground.reactor.tcpServers if port == 465)
-        assert type(factory).__name__ == "TLSMemoryBIOFactory"
+        entrance: Any = next(factory for port, factory, *_ in ground.reactor.tcpServers if port == 465)
+        assert type(entrance.factory).__name__ == "TLSMemoryBIOFactory"
 
     def test_warns_loudly_of_an_open_relay(self, ground: Ground) -> None:
         ground.configure("[relay]\nmode = open\ni_know_this_is_an_open_relay = yes\n")

@@ -28,7 +28,7 @@ from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import Mailboxes
 from kms.service.pop3_connection import Pop3Connection
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import IMailboxAvatar, PasswordLogin
+from kms.service.portal import IMailboxAvatar, LoginsBusy, PasswordLogin
 from kms.store.maildir import MailboxDelivery
 
 JOE = Account("joe", "example.test")
@@ -129,6 +129,8 @@ class FakePortal(Portal):
             return fail(LoginRefused())
         if credentials.user == "trouble":
             return fail(OSError("the store is down"))
+        if credentials.user == "busy":
+            return fail(LoginsBusy())
         if credentials.password != "secret":
             return fail(UnauthorizedLogin())
         return self._open()
@@ -270,6 +272,14 @@ def test_a_login_that_is_not_checked_alarms_no_user_and_is_no_failed_login(
     connection.dataReceived(b"USER guessed\r\nPASS x\r\n" * 12)
     assert wire.sent().endswith(b"-ERR [SYS/TEMP] Too many failed logins, try again later\r\n")
     assert not wire.disconnecting
+    assert world.log.lines == []
+    assert logged_failures == []
+
+
+def test_too_many_logins_at_once_are_no_trouble_to_log(world: World, logged_failures: list[Any]) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(b"USER busy\r\nPASS x\r\n")
+    assert b"-ERR [SYS/TEMP]" in wire.sent()
     assert world.log.lines == []
     assert logged_failures == []
 
@@ -507,6 +517,33 @@ def test_a_client_that_never_reads_is_cut_in_the_end(world: World) -> None:
     world.clock.pump([5] * 121)
     assert wire.is_aborted
     lose(connection)
+
+
+def test_octets_that_complete_no_command_win_no_time(world: World) -> None:
+    connection, wire = world.log_in()
+    for _ in range(121):
+        connection.dataReceived(b"N")
+        world.clock.advance(5)
+    assert wire.disconnecting
+
+
+def test_who_does_not_log_in_holds_no_slot_for_ever(world: World) -> None:
+    connection, wire = world.connect()
+    for _ in range(719):
+        connection.dataReceived(b"CAPA\r\n")
+        world.clock.advance(5)
+    assert not wire.is_aborted
+    world.clock.advance(5)
+    assert wire.is_aborted
+
+
+def test_who_has_logged_in_may_stay(world: World) -> None:
+    connection, wire = world.log_in()
+    for _ in range(1000):
+        connection.dataReceived(b"NOOP\r\n")
+        world.clock.advance(5)
+    assert not wire.is_aborted
+    assert not wire.disconnecting
 
 
 def test_a_session_that_waits_for_us_is_not_idle(world: World) -> None:

@@ -64,8 +64,16 @@ OTHERS: list[tuple[Call, str]] = [
         " logged in",
     ),
     (
+        lambda log: log.access_denied(CLIENT, "POP3"),
+        "POP3 connection from 203.0.113.9 rejected: not in the access group",
+    ),
+    (
         lambda log: log.window_opened(CLIENT, "anna@example.org", 30.0),
         "Relay window of IP address 203.0.113.9 opened by user anna@example.org for 30 minutes",
+    ),
+    (
+        lambda log: log.window_opened(CLIENT, "anna@example.org", 1.0),
+        "Relay window of IP address 203.0.113.9 opened by user anna@example.org for 1 minute",
     ),
     (
         lambda log: log.window_revoked("203.0.113.9", "anna@example.org"),

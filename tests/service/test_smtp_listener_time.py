@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 
 from kms.protocol.smtp_server import SmtpServerSettings
 from tests.support.results import result_of
+from tests.support.smtp_parts import Client
 from tests.support.smtp_rig import HOSTNAME, SmtpRig
 
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n.\r\n"
@@ -64,6 +66,78 @@ def test_each_part_of_a_message_begins_the_time_anew(rig: SmtpRig) -> None:
         client.send(b"x")
     client.send(b"\r\n.\r\n")
     assert client.hear()[-1].startswith("250 2.0.0 Ok: queued as")
+
+
+def in_data(rig: SmtpRig) -> Client:
+    client = rig.greeted()
+    assert client.say("MAIL FROM:<>", "RCPT TO:<anna@example.org>", "DATA")[-1].startswith("354")
+    return client
+
+
+@pytest.fixture
+def strict(rig: SmtpRig) -> SmtpRig:
+    rig.factory.use(attrs.evolve(rig.factory.rules, minimum_data_rate=100))
+    return rig
+
+
+def test_a_message_that_trickles_is_cut_after_a_minute(strict: SmtpRig) -> None:
+    client = in_data(strict)
+    for _ in range(5):
+        strict.advance(10)
+        client.send(b"x")
+    assert client.hear() == []
+    strict.advance(15)
+    client.close_with_server()
+    assert client.hear() == ["421 4.4.2 Message comes too slowly, closing connection"]
+    assert client.is_lost
+    assert strict.rows() == 0
+
+
+def test_a_slow_line_above_the_minimum_brings_its_message(strict: SmtpRig) -> None:
+    client = in_data(strict)
+    for _ in range(300):
+        strict.advance(10)
+        client.send(b"x" * 998 + b"\r\n")
+    client.send(b".\r\n")
+    assert client.hear()[-1].startswith("250 2.0.0 Ok: queued as")
+
+
+def test_the_total_deadline_holds_in_the_midst_of_a_message_too(strict: SmtpRig) -> None:
+    client = in_data(strict)
+    for _ in range(361):
+        strict.advance(10)
+        client.send(b"x" * 998 + b"\r\n")
+    assert client.hear() == ["421 4.4.2 Session lasted too long, closing connection"]
+    assert strict.body_files() == []
+
+
+def test_the_data_rate_is_no_matter_between_messages_nor_while_we_do_not_read(strict: SmtpRig) -> None:
+    client = in_data(strict)
+    strict.advance(50)
+    client.connection._waits = True
+    strict.advance(50)
+    client.connection._waits = False
+    strict.advance(50)
+    client.send(MESSAGE)
+    strict.advance(200)
+    assert client.hear()[-1].startswith("250 2.0.0 Ok: queued as")
+    assert client.say("NOOP") == ["250 2.0.0 Ok"]
+
+
+def test_slow_clients_are_all_cut_and_others_are_served_meanwhile(strict: SmtpRig) -> None:
+    commands = [strict.greeted() for _ in range(60)]
+    contents = [in_data(strict) for _ in range(30)]
+    for _ in range(31):
+        strict.advance(10)
+        for client in commands + contents:
+            if not client.is_lost:
+                client.send(b"x")
+        other = strict.greeted()
+        assert other.say("NOOP", "QUIT")[0] == "250 2.0.0 Ok"
+    assert {client.hear()[-1] for client in commands} == {"421 4.4.2 Timeout, closing connection"}
+    assert {client.hear()[-1] for client in contents} == {
+        "421 4.4.2 Message comes too slowly, closing connection"
+    }
 
 
 def test_nobody_holds_a_slot_for_ever(rig: SmtpRig) -> None:

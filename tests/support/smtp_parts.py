@@ -160,6 +160,7 @@ class ClientWire(StringTransport):
     Attributes:
         tls_context: what TLS was started with.
         high_water_octets: so much unread tells the server to pause.
+        heard: all lines that were read.
     """
 
     def __init__(self, client: str) -> None:
@@ -169,6 +170,7 @@ class ClientWire(StringTransport):
         self.has_no_delay = False
         self.high_water_octets = 1 << 30
         self.is_full = False
+        self.heard: list[bytes] = []
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.has_no_delay = enabled
@@ -185,6 +187,7 @@ class ClientWire(StringTransport):
     def read(self) -> bytes:
         """Take what the server said; it may say more then."""
         data: bytes = self.value()  # type: ignore[no-untyped-call]
+        self.heard += data.splitlines()
         self.clear()  # type: ignore[no-untyped-call]
         if self.is_full and self.producer is not None:
             self.is_full = False

@@ -8,6 +8,7 @@ The relay group, where it is on, is 192.0.2.0/24.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.address_group import build_groups
 from kms.domain.content import Content, FileContent, InlineContent
-from kms.domain.decision import Rule
+from kms.domain.decision import Rule, parse_decision_id
 from kms.domain.queue_entry import QueueEntry
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
@@ -52,6 +53,7 @@ from kms.service.security_log import SecurityLog
 from kms.service.sender_check import SenderCheck
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.trace_fields import TraceFields
+from kms.store import decisions
 from kms.store.accounts import add_account, add_alias
 from kms.store.bodies import BodyWriter
 from kms.store.credentials import Verifiers, make_verifiers
@@ -89,6 +91,12 @@ ALIASES = (
 )
 
 
+MADE: list[SmtpRig] = []
+"""Those of the test that runs; tests/conftest.py looks at them when it is over."""
+
+_DECISION_ID = re.compile(rb"([45]\d\d .*) \(([0-9A-Z]{6})\)$")
+
+
 @lru_cache
 def verifiers_of(password: str) -> Verifiers:
     """Hash a password once for all tests: it is slow on purpose."""
@@ -110,6 +118,7 @@ class SmtpRig:
         stored: entries and contents that were committed, in order.
         free_octets: what the disk has.
         notices: accounts that were told of their full mailbox.
+        has_lost_records: the test has made the store fail or forget, so records may be missing.
     """
 
     def __init__(
@@ -130,7 +139,10 @@ class SmtpRig:
         self.free_octets = 1 << 40
         self.stored: list[tuple[QueueEntry, Content]] = []
         self.notices: list[str] = []
+        self.has_lost_records = False
         self._folder = folder
+        self._wires: list[ClientWire] = []
+        MADE.append(self)
         self._build_foundation()
         self._build_reception(relay, rules)
         self._build_listener(session or {}, service or {})
@@ -236,6 +248,7 @@ class SmtpRig:
         """Connect; the greeting is there to be heard."""
         connection = self.factory.buildProtocol(None)
         wire = ClientWire(client)
+        self._wires.append(wire)
         connection.makeConnection(wire)  # type: ignore[no-untyped-call]
         connected = Client(connection, wire)
         connected.close_with_server()
@@ -259,6 +272,22 @@ class SmtpRig:
         self.reactor.pump([1.0] * int(seconds))
 
     # What came of it
+
+    def check_records(self) -> None:
+        """Every refusal by a rule that was said has exactly one record, which says the same."""
+        said = [
+            found.groups()
+            for wire in self._wires
+            for line in wire.heard
+            if (found := _DECISION_ID.match(line))
+        ]
+        numbers = [parse_decision_id(text.decode()) for _, text in said]
+        assert len(set(numbers)) == len(numbers)
+        for (reply, text), number in zip(said, numbers, strict=True):
+            assert number is not None
+            record = decisions.find(self.database.connection, number)
+            assert record is not None or self.has_lost_records, f"{text!r} has no record"
+            assert record is None or record.reply.encode() == reply
 
     def contents(self) -> list[bytes]:
         """What was stored, whole, as it went into the queue."""

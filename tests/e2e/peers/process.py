@@ -27,6 +27,10 @@ PACKAGES = {
     "fetchmail": "fetchmail",
     "curl": "curl",
     "openssl": "openssl",
+    "haproxy": "haproxy",
+    "fail2ban-regex": "fail2ban",
+    "nmap": "nmap",
+    "testssl": "testssl.sh",
 }
 """Program needed, and the Debian package that has it."""
 

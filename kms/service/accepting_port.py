@@ -1,0 +1,128 @@
+"""A listening port that stops accepting while the process has few descriptors left, and goes on when it has more.
+
+Promises: the clients wait in the system's queue meanwhile and are served later, none is accepted only to be closed;
+what is left is for the database, body files, deliveries and DNS; waiting costs a timer, not a busy loop. Flow: the
+thin reactor makes these ports; the protocol comes from the port's factory as with Twisted's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from typing import Any
+
+from twisted.internet.tcp import Port
+from twisted.logger import Logger
+
+_MOST_KEPT_BACK = 64
+_PAUSE_SECONDS = 0.5
+_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_NOBODY_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EPERM))
+_log = Logger(namespace="kms")
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many descriptors as the system permits it: the usual 1,024 are soon used up."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def count_descriptors_for_clients() -> int:
+    """Give the number below which a client's descriptor must be: some are kept back for our own work."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit - min(_MOST_KEPT_BACK, limit // 4)
+
+
+class AcceptingPort(Port):
+    """One TCP port. The system gives the lowest free number to a new descriptor: that tells how many are open."""
+
+    socket: Any
+    reactor: Any
+    _pausing: Any = None
+    _has_told = False
+
+    def startListening(self) -> None:
+        """Open the port."""
+        self._end = count_descriptors_for_clients()
+        super().startListening()
+
+    def doRead(self) -> None:
+        """Accept who waits, at most as many at once as Twisted's own port would."""
+        accepted = 0
+        while accepted < self.numberAccepts:
+            try:
+                client, address = self.socket.accept()
+            except OSError as error:
+                self._take_error(error)
+                break
+            accepted += 1
+            is_last = client.fileno() >= self._end - 1
+            self._serve(client, address)
+            if is_last:
+                self._pause()
+                break
+        is_crowded = accepted == self.numberAccepts
+        self.numberAccepts = accepted + 20 if is_crowded else max(1, accepted)
+
+    def _serve(self, client: socket.socket, address: Any) -> None:
+        if len(address) == 4 and address[3]:  # an IPv6 address with a scope
+            host = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+            address = (host, *address[1:])
+        try:
+            factory: Any = self.factory
+            protocol = factory.buildProtocol(self._buildAddr(address))  # type: ignore[no-untyped-call]
+            if protocol is None:
+                client.close()
+                return
+            number, self.sessionno = self.sessionno, self.sessionno + 1
+            transport = self.transport(client, protocol, address, self, number, self.reactor)
+            protocol.makeConnection(transport)
+        except Exception:
+            _log.failure("A connection could not be served")
+            client.close()
+
+    # Too few descriptors
+
+    def _take_error(self, error: OSError) -> None:
+        if error.errno in _NO_ROOM:
+            self._pause()
+        elif error.errno not in _NOBODY_THERE:
+            _log.failure("Nobody could be accepted")
+
+    def _pause(self) -> None:
+        if not self._has_told:
+            self._has_told = True
+            _log.warn(
+                "Descriptors are short: port {port} accepts nobody until some are free",
+                port=self._realPortNumber,
+            )
+        self.stopReading()  # type: ignore[no-untyped-call]
+        self._pausing = self.reactor.callLater(_PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pausing = None
+        if not self._has_room():
+            self._pause()
+            return
+        self._has_told = False
+        _log.info("Port {port} accepts again", port=self._realPortNumber)
+        self.startReading()  # type: ignore[no-untyped-call]
+
+    def _has_room(self) -> bool:
+        try:
+            probe = os.dup(self.socket.fileno())
+        except OSError:
+            return False
+        os.close(probe)
+        return probe < self._end
+
+    def loseConnection(self, *reason: Any) -> Any:
+        """Close the port."""
+        if self._pausing is not None:
+            self._pausing.cancel()
+            self._pausing = None
+        return super().loseConnection(*reason)  # type: ignore[no-untyped-call]
+
+    stopListening = loseConnection

@@ -1,0 +1,187 @@
+"""The way in to one port: who may connect at all, and whose connection it is when a proxy brings it.
+
+A client outside the port's access group is closed at once, without a word to it. A member of the proxies' group
+must begin with a PROXY header (protocol/proxy_header.py), before TLS too: only then the connection's own protocol is
+made, and it sees the client's address as if there were no proxy. Whoever else sends one has it read as a command.
+
+Flow: listening.py listens with an entrance; behind it is the factory of the port, or TLS around that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Protocol as Interface
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from kms.domain.address_group import AddressGroup, ClientAddress, parse_client_address
+from kms.protocol.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
+from kms.service.clock import Clock
+
+_HEADER_SECONDS = 5.0  # a proxy sends it at once; this leaves time for a lost packet or two
+
+
+@attrs.frozen
+class EntranceRules:
+    """Who may come in, and how.
+
+    Attributes:
+        access: who may connect; None lets everyone.
+        proxies: whose connections begin with a PROXY header.
+    """
+
+    access: AddressGroup | None = None
+    proxies: AddressGroup | None = None
+
+
+class EntranceLog(Interface):
+    """Where it is written who was not let in."""
+
+    def access_denied(self, client: ClientAddress) -> None:
+        """The client is not in the access group."""
+        ...
+
+    def proxy_refused(self, proxy: ClientAddress, reason: str) -> None:
+        """A proxy sent no header, or a wrong one."""
+        ...
+
+
+class Entrance(Factory):
+    """The way in to one port.
+
+    Args:
+        factory: makes the protocol behind it.
+        rules: may be replaced; those who are in stay.
+        log: is told of who does not get in.
+        clock: for the header's deadline.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, factory: IProtocolFactory, rules: EntranceRules, log: EntranceLog, clock: Clock
+    ) -> None:
+        self.factory = factory
+        self.log = log
+        self.clock = clock
+        self.waiting: set[ProxiedConnection] = set()
+        self.use(rules)
+
+    def use(self, rules: EntranceRules) -> None:
+        """Take changed rules."""
+        self._rules = rules
+        self._is_open = rules == EntranceRules()
+
+    def doStart(self) -> None:
+        """A port is opened."""
+        self.factory.doStart()
+
+    def doStop(self) -> None:
+        """A port is closed: who has not said yet whose connection it is will not be served."""
+        for connection in tuple(self.waiting):
+            connection.close()
+        self.factory.doStop()
+
+    def buildProtocol(self, addr: IAddress) -> Any:  # type: ignore[override]
+        """Make a connection; None closes it at once."""
+        if self._is_open:
+            return self.factory.buildProtocol(addr)
+        host = getattr(addr, "host", None)
+        if host is None:  # a Unix socket: whoever may open it may come in
+            return self.factory.buildProtocol(addr)
+        client = parse_client_address(host)
+        if self._rules.proxies is not None and client in self._rules.proxies:
+            return ProxiedConnection(self, client)
+        return self.admit(client, addr)
+
+    def admit(self, client: ClientAddress, address: IAddress) -> IProtocol | None:
+        """Make the protocol for a client whose address is known; None when it may not connect."""
+        access = self._rules.access
+        if access is not None and client not in access:
+            self.log.access_denied(client)
+            return None
+        return self.factory.buildProtocol(address)
+
+
+class ProxiedConnection(Protocol):
+    """A connection from a proxy until its header is read; then it belongs to the protocol behind the entrance."""
+
+    transport: Any
+
+    def __init__(self, entrance: Entrance, proxy: ClientAddress) -> None:
+        self._entrance = entrance
+        self._proxy = proxy
+        self._received = b""
+        self._timer: IDelayedCall | None = None
+
+    # Called by Twisted
+
+    def connectionMade(self) -> None:
+        """Say nothing; wait for the header."""
+        self._entrance.waiting.add(self)
+        self._timer = self._entrance.clock.call_later(_HEADER_SECONDS, self._give_up)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read the header, and hand over once it is whole."""
+        if self._timer is None:
+            return
+        self._received += data
+        try:
+            header = read_proxy_header(self._received)
+        except ProxyHeaderError as error:
+            self._refuse(str(error))
+            return
+        if header is not None:
+            self._hand_over(header)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """A proxy that only looks whether we are there, and says nothing, is not worth a line."""
+        if self._timer is not None:
+            if self._received:
+                self._entrance.log.proxy_refused(self._proxy, "the header is cut short")
+            self._end_waiting()
+
+    # Called by the entrance
+
+    def close(self) -> None:
+        """Close without a word."""
+        self._end_waiting()
+        self.transport.loseConnection()
+
+    # The end of waiting
+
+    def _end_waiting(self) -> None:
+        self._entrance.waiting.discard(self)
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._refuse(f"no whole header within {_HEADER_SECONDS:g} s")
+
+    def _refuse(self, reason: str) -> None:
+        self._entrance.log.proxy_refused(self._proxy, reason)
+        self.close()
+
+    def _hand_over(self, header: ProxyHeader) -> None:
+        """Put the real protocol in our place: nothing stands between it and its transport from now on."""
+        transport, rest = self.transport, self._received[header.octets :]
+        client = header.client or self._proxy
+        address: IAddress = transport.getPeer()
+        if header.client is not None:
+            kind = IPv4Address if client.version == 4 else IPv6Address
+            address = kind("TCP", str(client), header.port)
+        protocol: Any = self._entrance.admit(client, address)
+        if protocol is None:
+            self.close()
+            return
+        self._end_waiting()
+        transport.getPeer = lambda: address  # on the object, as Twisted's startTLS does with getHandle
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        if rest:
+            protocol.dataReceived(rest)
