@@ -32,11 +32,8 @@ from kms.service.wire import send_now
 
 _MOST_BUFFERED_OCTETS = 64 * 1024
 _MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
-_SWEEP_SECONDS = 1.0
-_CLOSING_SECONDS = 10.0
-_HASTY_CLOSING_SECONDS = (
-    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
-)
+_SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
+_HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 
 
 @attrs.frozen
@@ -162,12 +159,8 @@ class SmtpConnection(Protocol):
             if self.factory.is_draining:
                 self.factory.session_paused(self)
             if has_spoken and session.buffered_octets and not self._is_stalled:
-                self._let_others_go_first()
-
-    def _let_others_go_first(self) -> None:
-        """Go on in the reactor's next turn: thousands of commands in a row must not hold up other sessions."""
-        self._waits = True
-        self.factory.clock.call_later(0, lambda: self._answered(None))
+                self._waits = True  # thousands of commands in a row let other sessions go first
+                self.factory.clock.call_later(0, lambda: self._answered(None))
 
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:
