@@ -63,7 +63,7 @@ class Visit:
         describe_tls: describes the encryption, for the trace line; None in clear text.
         server_address: tells the address of ours that the client has connected to; asked only where it
             matters, for it costs a system call.
-        account: who logged in; None before.
+        account: who logged in; None before the session has said so.
     """
 
     client: ClientAddress
@@ -71,8 +71,17 @@ class Visit:
     is_submission: bool = False
     describe_tls: Callable[[], str | None] = _no_tls
     server_address: Callable[[], ClientAddress | None] = _no_address
-    account: Account | None = None
+    _account: Account | None = None
     transaction: Transaction | None = None
+
+    @property
+    def account(self) -> Account | None:
+        """Who logged in: known once 235 is said, and no longer than that holds."""
+        return None if self.session.login_name is None else self._account
+
+    @account.setter
+    def account(self, account: Account | None) -> None:
+        self._account = account
 
     @property
     def authentication(self) -> Authentication:

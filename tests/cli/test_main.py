@@ -116,7 +116,8 @@ class TestUsers:
             (["user", "set", "ann@a.test", "--quota-messages", "5"], failure.NO_SUCH_USER),
             (["user", "set", "joe@a.test"], failure.USAGE),
             (["user", "set", "joe@a.test", "--quota", "much"], failure.USAGE),
-            (["user", "set", "joe@a.test", "--apop"], failure.UNAVAILABLE),
+            (["user", "set", "joe@a.test", "--apop"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--cram", "perhaps"], failure.USAGE),
             (["user", "set", "joe@a.test", "--messages-per-day", "5"], failure.UNAVAILABLE),
             (["user", "frob"], failure.USAGE),
             (["frob"], failure.USAGE),
@@ -227,13 +228,14 @@ class TestCheck:
 
     def test_risks_and_keys_without_effect_are_told(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
         self.config(
-            tmp_path, "[domains]\nlocal = a.test\n[tls]\nplaintext_auth = always\n[pop3]\napop = yes\n"
+            tmp_path,
+            "[domains]\nlocal = a.test\n[tls]\nplaintext_auth = always\n[lists]\nwhitelist_group = Local clients\n",
         )
         answer = kmsctl("check", "--json")
         assert answer.status == 0
         warnings = "\n".join(answer.json["warnings"])
         assert "[tls] plaintext_auth = always" in warnings
-        assert "[pop3] apop has no effect yet" in warnings
+        assert "[lists] whitelist_group has no effect yet" in warnings
 
     def test_a_broken_report_is_told(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
         (tmp_path / "reports" / "cs").mkdir()

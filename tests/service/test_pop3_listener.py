@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import pytest
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
@@ -23,11 +22,15 @@ from zope.interface import alsoProvides, implementer
 from kms.domain.account import Account
 from kms.domain.address_group import ClientAddress
 from kms.domain.content import CHUNK_OCTETS, InlineContent
+from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.service.clock import ClockOf
+from kms.service.hashing_queue import LoginsBusy
+from kms.service.login_checker import Login
+from kms.service.login_delay import LoginTooSoon
 from kms.service.mailboxes import Mailboxes
 from kms.service.pop3_connection import Pop3Connection
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import IMailboxAvatar, PasswordLogin
+from kms.service.portal import IMailboxAvatar, LoginPortal
 from kms.store.maildir import MailboxDelivery
 
 JOE = Account("joe", "example.test")
@@ -109,7 +112,7 @@ class SlowMailboxes(Mailboxes):
             operation()
 
 
-class FakePortal(Portal):
+class FakePortal(LoginPortal):
     """Knows one password, and trouble."""
 
     def __init__(self, mailboxes: Mailboxes) -> None:
@@ -118,7 +121,7 @@ class FakePortal(Portal):
         self.pending: Deferred[Any] | None = None
 
     def login(self, credentials: Any, mind: object, *interfaces: Any) -> Deferred[Any]:
-        assert isinstance(credentials, PasswordLogin)
+        assert isinstance(credentials, Login)
         assert interfaces == (IMailboxAvatar,)
         self.minds.append(mind)
         if credentials.user == "slow":
@@ -126,7 +129,11 @@ class FakePortal(Portal):
             return self.pending.addCallback(lambda _: self._open())
         if credentials.user == "trouble":
             return fail(OSError("the store is down"))
-        if credentials.password != "secret":
+        if credentials.user == "busy":
+            return fail(LoginsBusy())
+        if credentials.user == "hasty":
+            return fail(LoginTooSoon())
+        if credentials.proof != "secret" or credentials.authorization:
             return fail(UnauthorizedLogin())
         return self._open()
 
@@ -162,7 +169,7 @@ class World:
             portal=self.portal,
             tls=self.tls,
             is_tls_at_once=is_tls_at_once,
-            hostname="mx.test",
+            settings=Pop3ServerSettings("mx.test", offers_stls=not is_tls_at_once),
             may_send_plain_passwords=lambda address: may_send and str(address) == CLIENT,
             log=self.log,
             clock=ClockOf(self.clock),
@@ -244,11 +251,10 @@ def test_a_wrong_login_is_logged_and_opens_nothing(world: World) -> None:
     assert not world.is_locked()
 
 
-def test_acting_for_another_is_a_wrong_login_that_nobody_is_asked_about(world: World) -> None:
+def test_acting_for_another_is_a_wrong_login(world: World) -> None:
     connection, wire = world.connect()
     connection.dataReceived(b"AUTH PLAIN Ym9zcwBqb2UAc2VjcmV0\r\n")
     assert wire.sent().endswith(b"-ERR [AUTH] Login failed\r\n")
-    assert world.portal.minds == []
     assert world.log.lines == [("failed", "joe", CLIENT, "PLAIN")]
 
 

@@ -48,10 +48,10 @@ def test_a_login_that_cannot_be_checked_is_no_failed_one(rig: SmtpRig) -> None:
 def test_while_too_many_passwords_are_checked_a_login_is_put_off(
     rig: SmtpRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kms.service.portal._MOST_HASHING", 1)
+    monkeypatch.setattr("kms.service.hashing_queue._MOST_WAITING", 0)
     rig.hashing.is_held = True
-    first, second = rig.greeted(), rig.greeted(MEMBER)
-    assert first.say(GOOD) == []
+    first, other, second = rig.greeted(), rig.greeted(), rig.greeted(MEMBER)
+    assert first.say(GOOD) == other.say(GOOD) == []
     with logged("kms.reception") as told:
         assert second.say(GOOD) == ["454 4.7.0 Temporary authentication failure"]
     assert told == []

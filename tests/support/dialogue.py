@@ -246,7 +246,7 @@ class ScriptedReception:
                 return self.answers.get("CONTENT", replies.queued("1"))
             case ContentRefused(reply):
                 return reply
-            case LoginOffered(user=user, password=password):
+            case LoginOffered(user=user, proof=password):
                 return self.answers.get(f"LOGIN {user} {password}", replies.AUTHENTICATION_FAILED)
         return None
 
