@@ -1,6 +1,6 @@
 """What an SMTP server session tells its listener: events, as values.
 
-Five of them wait for a reply; meanwhile the session is paused. The others only inform.
+Six of them wait for a reply; meanwhile the session is paused. The others only inform.
 They are made for every command of every message, so they are `attrs.define`: a frozen class costs three times
 as much to make. Nobody changes one.
 """
@@ -115,7 +115,5 @@ class TlsRequested:
     """220 to STARTTLS is among the replies: send them, start TLS, call `tls_started()`. No answer."""
 
 
-Question = (
-    LoginOffered | VerifierWanted | SenderOffered | RecipientOffered | ContentEnded | ContentRefused
-)
+Question = LoginOffered | VerifierWanted | SenderOffered | RecipientOffered | ContentEnded | ContentRefused
 Event = Question | ContentReceived | TransactionAborted | TlsRequested
