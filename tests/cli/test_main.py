@@ -72,6 +72,21 @@ class TestUsers:
         assert "its mailbox stays in" in kmsctl("user", "remove", "joe@a.test").out
         assert kmsctl("user", "list", "--json").json == []
 
+    def test_a_login_that_needs_the_password_itself_is_told_to_wait_for_the_next_one(
+        self, kmsctl: Kmsctl
+    ) -> None:
+        add_joe(kmsctl)
+        assert kmsctl("user", "set", "joe@a.test", "--cram", "yes").out == (
+            "joe@a.test was changed: may_use_cram\n"
+            "the server does not offer CRAM-MD5: it needs CRAM-MD5 in [auth] mechanisms\n"
+            "CRAM-MD5 works from the next password on: kmsctl user passwd joe@a.test\n"
+        )
+        answer = kmsctl("user", "set", "joe@a.test", "--cram", "no", "--apop", "no", "--json")
+        assert not answer.json["may_use_cram"]
+        assert kmsctl("user", "set", "joe@a.test", "--apop", "no").out == (
+            "joe@a.test was changed: may_use_apop\n"
+        )
+
     def test_json_is_given_wherever_it_is_asked_for(self, kmsctl: Kmsctl) -> None:
         add_joe(kmsctl)
         (facts,) = kmsctl("--json", "user", "list").json
