@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ssl
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def connect(tls: ServerTls, version: int) -> tuple[SSL.Connection, SSL.Connectio
 
 
 @pytest.fixture
-def ecdsa(tmp_path: Path) -> Iterator[tuple[ServerTls, bytes]]:
+def ecdsa(tmp_path: Path) -> tuple[ServerTls, bytes]:
     certificate, key, der = make_files(tmp_path, ec.generate_private_key(ec.SECP256R1()), hashes.SHA384())
     return ServerTls.load(certificate, key), der
 

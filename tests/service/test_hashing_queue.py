@@ -16,10 +16,11 @@ class World:
     """A queue whose two threads work when they are told to, and what was done, in order."""
 
     def __init__(self) -> None:
-        self.pool: Any = InlinePool()
+        self.pool = InlinePool()
         self.pool.is_held = True
+        pool: Any = self.pool
         reactor: Any = InlineReactor()
-        self.queue = HashingQueue(self.pool, reactor, threads=2)
+        self.queue = HashingQueue(pool, reactor, threads=2)
         self.done: list[str] = []
 
     def ask(self, client: str, name: str) -> Deferred[str]:

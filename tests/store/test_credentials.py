@@ -10,13 +10,19 @@ import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from kms.domain.account import Account
 from kms.domain.scram import make_proof
 from kms.store import credentials
+from kms.store.accounts import add_account
 from kms.store.credentials import (
     MAX_PASSWORD_OCTETS,
     PasswordError,
     Verifiers,
     dummy_verifier,
+    erase_secrets,
+    load_apop_secret,
+    load_cram_secret,
+    load_fake_secret,
     load_password_hash,
     load_scram_verifier,
     make_verifiers,
