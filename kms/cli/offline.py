@@ -71,7 +71,8 @@ class OfflineStore:
 
     def _make_verifiers(self, password: str) -> Verifiers:
         try:
-            return make_verifiers(password, self._settings.auth.has_scram)
+            auth, pop3 = self._settings.auth, self._settings.pop3
+            return make_verifiers(password, auth.has_scram, auth.has_cram, pop3.apop)
         except PasswordError as error:
             raise CommandFailed(failure.BAD_DATA, str(error)) from None
 

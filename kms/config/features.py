@@ -16,7 +16,6 @@ import attrs
 from kms.config.antispam_settings import Act, Action, DnsblZone, RaterAction
 from kms.config.delivery_settings import SmarthostAuth
 from kms.config.network_kinds import Database
-from kms.config.server_settings import Mechanism
 from kms.domain.next_hop import TlsPolicy
 
 Test = Callable[[Any], bool]
@@ -75,10 +74,6 @@ def _any_of(*values: Any) -> Test:
     return lambda value: value in values
 
 
-def _wants_unknown_mechanism(value: tuple[Mechanism, ...]) -> bool:
-    return any(mechanism not in (Mechanism.PLAIN, Mechanism.LOGIN) for mechanism in value)
-
-
 def _is_other_engine(value: Database) -> bool:
     return value.engine != "sqlite"
 
@@ -102,8 +97,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
         (_later, "sni_dir"),
     ),
-    "auth": ((Row(Effect.WORKS, _wants_unknown_mechanism, _never), "mechanisms"),),
-    "pop3": ((_works, "idle_timeout"), (_later, "apop login_delay connections_per_client")),
+    "auth": ((_works, "mechanisms"),),
+    "pop3": ((_works, "idle_timeout apop login_delay"), (_later, "connections_per_client")),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
     "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
     "relay": (

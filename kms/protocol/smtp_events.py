@@ -1,33 +1,50 @@
 """What an SMTP server session tells its listener: events, as values.
 
-Five of them wait for a reply; meanwhile the session is paused. The others only inform.
+Six of them wait for a reply; meanwhile the session is paused. The others only inform.
 They are made for every command of every message, so they are `attrs.define`: a frozen class costs three times
 as much to make. Nobody changes one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from kms.domain.address import Mailbox
+from kms.domain.login import Proof
 from kms.domain.reply import Reply
+from kms.domain.scram import ScramVerifier
 
 
 @attrs.define
 class LoginOffered:
-    """AUTH has brought a name and a password. To answer: 235, 535, or 454 when it cannot be checked now.
+    """AUTH has brought a name and a proof. To answer: 235, 535, or 454 when it cannot be checked now.
 
     Attributes:
         mechanism: its name in the capitals of the registry.
         authorization: whom the client wants to act as; "" = as `user`.
         user: the login name as the client wrote it.
-        password: what it says proves it.
+        proof: what it says proves it: the password, or what the mechanism makes of it.
     """
 
     mechanism: str
     authorization: str
     user: str
-    password: str = attrs.field(repr=False)
+    proof: Proof = attrs.field(repr=False)
+
+
+@attrs.define
+class VerifierWanted:
+    """AUTH needs what is kept of a password. To answer: what `challenge` makes of it (334), or 454.
+
+    Attributes:
+        user: as the client wrote it. For one who does not exist, the answer is made of a verifier all the same.
+        challenge: goes on with the exchange; call it once.
+    """
+
+    user: str
+    challenge: Callable[[ScramVerifier], Reply] = attrs.field(repr=False, eq=False)
 
 
 @attrs.define
@@ -98,5 +115,5 @@ class TlsRequested:
     """220 to STARTTLS is among the replies: send them, start TLS, call `tls_started()`. No answer."""
 
 
-Question = LoginOffered | SenderOffered | RecipientOffered | ContentEnded | ContentRefused
+Question = LoginOffered | VerifierWanted | SenderOffered | RecipientOffered | ContentEnded | ContentRefused
 Event = Question | ContentReceived | TransactionAborted | TlsRequested

@@ -22,7 +22,7 @@ from kms.domain.reply import Reply
 from kms.domain.status import BAD_MAILBOX
 from kms.protocol import smtp_states as states
 from kms.protocol.lines import LineBuffer, LineFault
-from kms.protocol.smtp_auth import MAX_RESPONSE_OCTETS, AuthExchange, begin_auth
+from kms.protocol.smtp_auth import MAX_RESPONSE_OCTETS, AuthExchange, Bindings, Outcome, begin_auth
 from kms.protocol.smtp_commands import ProtocolViolation, parse_hello, parse_mail, parse_rcpt, split_command
 from kms.protocol.smtp_content import BareNewlines, ContentReader
 from kms.protocol.smtp_events import (
@@ -36,6 +36,7 @@ from kms.protocol.smtp_events import (
     SenderOffered,
     TlsRequested,
     TransactionAborted,
+    VerifierWanted,
 )
 from kms.protocol.smtp_settings import SmtpServerSettings, compose_ehlo
 from kms.protocol.smtp_states import State
@@ -58,14 +59,14 @@ class SmtpServerSession:
         is_encrypted: TLS is on.
         client_name: from EHLO or HELO, safe to print into a header field; "" before.
         is_extended: it was EHLO.
-        login_name: the user of the AUTH that succeeded, as the client wrote it; the listener may set the
-            account's own name in its place.
+        login_name: the user of the AUTH that succeeded, as the client wrote it.
         has_failed_login: the last AUTH that was judged was answered 535.
     """
 
     _settings: SmtpServerSettings
     is_encrypted: bool = attrs.field(default=False, kw_only=True)
     _may_send_plain_passwords: bool = attrs.field(default=False, kw_only=True)
+    _read_bindings: Callable[[], Bindings] = attrs.field(default=dict, kw_only=True)
     client_name: str = attrs.field(default="", init=False)
     is_extended: bool = attrs.field(default=False, init=False)
     login_name: str | None = attrs.field(default=None, init=False)
@@ -123,10 +124,8 @@ class SmtpServerSession:
             return  # it was closed meanwhile
         self._state = states.GREETED
         self.is_encrypted = True
-        self.client_name = ""
-        self.is_extended = False
-        self.login_name = None
-        self.has_failed_login = False
+        self.client_name, self.is_extended = "", False
+        self.login_name, self.has_failed_login = None, False
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the client."""
@@ -168,18 +167,20 @@ class SmtpServerSession:
                 return reply
             raise RuntimeError("no event waits for a reply")
         self._pending = None
-        if isinstance(event, LoginOffered):
-            return self._finish_login(event, reply)
+        if isinstance(event, LoginOffered | VerifierWanted):
+            return self._finish_login(reply)
         self._state = states.follow(self._state, event, reply.is_success)
         if reply.is_permanent and reply.status != BAD_MAILBOX:
             return self._refuse(reply)
         return self._say(reply)
 
-    def _finish_login(self, offered: LoginOffered, reply: Reply) -> Reply:
-        if reply.is_success:
-            self.login_name = offered.user
-            self.has_failed_login = False
-        elif reply.code == 535:
+    def _finish_login(self, reply: Reply) -> Reply:
+        if reply.is_success and self._auth is not None:
+            self._go_on_with_auth(self._auth.succeed(reply))
+            return reply
+        if reply.code != 334:
+            self._auth = None
+        if reply.code == 535:
             self.has_failed_login = True
             self._failed_logins += 1
         elif reply.is_permanent:
@@ -258,8 +259,9 @@ class SmtpServerSession:
     # Commands
 
     def _ehlo(self, argument: str) -> Event | None:
-        reply = compose_ehlo(self._settings, self.is_encrypted, self._may_send_passwords)
-        return self._greet_client(argument, reply, is_extended=True)
+        may_send_passwords = self.is_encrypted or self._may_send_plain_passwords
+        facts = (self.is_encrypted, may_send_passwords, bool(self._read_bindings()))
+        return self._greet_client(argument, compose_ehlo(self._settings, *facts), is_extended=True)
 
     def _helo(self, argument: str) -> Event | None:
         return self._greet_client(argument, replies.hello(self._settings.hostname), is_extended=False)
@@ -312,23 +314,21 @@ class SmtpServerSession:
         self._lines.clear()
         return TlsRequested()
 
-    @property
-    def _may_send_passwords(self) -> bool:
-        return self.is_encrypted or self._may_send_plain_passwords
-
     def _begin_auth(self, argument: str) -> Event | None:
         if self.login_name is not None:
             raise ProtocolViolation(replies.ALREADY_AUTHENTICATED)
-        self._auth, step = begin_auth(argument, self._settings.mechanisms, self._may_send_passwords)
-        return self._go_on_with_auth(step)
+        may_send_passwords = self.is_encrypted or self._may_send_plain_passwords
+        self._auth = begin_auth(argument, self._settings, may_send_passwords, self._read_bindings())
+        return self._go_on_with_auth(self._auth.begin())
 
-    def _go_on_with_auth(self, step: Reply | LoginOffered) -> Event | None:
-        if isinstance(step, Reply):
-            self._say(step)
-            return None
-        self._auth = None
-        self._pending = step
-        return step
+    def _go_on_with_auth(self, step: Outcome) -> Event | None:
+        if not isinstance(step, Reply):
+            self._pending = step
+            return step
+        if step.is_success and self._auth is not None:
+            self.login_name, self.has_failed_login, self._auth = self._auth.user, False, None
+        self._say(step)
+        return None
 
 
 _COMMANDS: dict[str, Callable[[SmtpServerSession, str], Event | None]] = {

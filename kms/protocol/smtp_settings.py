@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import attrs
 
 from kms.domain import reply
 from kms.domain.reply import Reply
 from kms.protocol import sasl
+from kms.protocol.sasl_scram import EXCHANGES
 from kms.protocol.smtp_content import BareNewlines
 
 
 def _check_mechanisms(_instance: object, _field: object, value: tuple[str, ...]) -> None:
-    unknown = set(value) - set(sasl.EXCHANGES)
+    unknown = set(value) - set(EXCHANGES)
     if unknown:
         raise ValueError(f"unknown SASL mechanisms: {sorted(unknown)}")
 
@@ -30,6 +32,7 @@ class SmtpServerSettings:
         mechanisms: of AUTH, best first; empty = AUTH is not offered.
         needs_authentication: MAIL only after AUTH (submission, RFC 6409 4.3).
         offers_starttls: there is a certificate.
+        make_nonce: gives another text each time, for AUTH.
     """
 
     hostname: str
@@ -39,10 +42,13 @@ class SmtpServerSettings:
     mechanisms: tuple[str, ...] = attrs.field(default=("PLAIN", "LOGIN"), validator=_check_mechanisms)
     needs_authentication: bool = False
     offers_starttls: bool = False
+    make_nonce: Callable[[], str] = sasl.make_nonce
 
 
 @functools.lru_cache(maxsize=64)
-def compose_ehlo(settings: SmtpServerSettings, is_encrypted: bool, may_send_passwords: bool) -> Reply:
+def compose_ehlo(
+    settings: SmtpServerSettings, is_encrypted: bool, may_send_passwords: bool, may_bind: bool = False
+) -> Reply:
     """Answer EHLO: only what works to the end is announced (RFC 5321 4.1.1.1).
 
     RFC 1870 4: SIZE 0 = no fixed limit.
@@ -51,10 +57,9 @@ def compose_ehlo(settings: SmtpServerSettings, is_encrypted: bool, may_send_pass
         settings: of the service.
         is_encrypted: TLS is on, so STARTTLS is not offered.
         may_send_passwords: mechanisms that show the password are offered.
+        may_bind: SCRAM can be bound to the TLS channel.
     """
-    mechanisms = [
-        name for name in settings.mechanisms if may_send_passwords or name not in sasl.SENDS_PASSWORD
-    ]
+    mechanisms = sasl.list_offered(settings.mechanisms, may_send_passwords, may_bind)
     extensions = ["PIPELINING", f"SIZE {settings.max_message_octets}", "8BITMIME", "ENHANCEDSTATUSCODES"]
     if settings.offers_starttls and not is_encrypted:
         extensions.append("STARTTLS")

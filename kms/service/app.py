@@ -16,7 +16,7 @@ from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
 from kms.policy.routing import RoutingRules
-from kms.protocol.sasl import EXCHANGES
+from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
 from kms.service.bounces import Bounces
@@ -30,8 +30,11 @@ from kms.service.dns import DnsResolver
 from kms.service.entrances import Entrances
 from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
+from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
 from kms.service.local_delivery import LocalDelivery
+from kms.service.login_checker import LoginChecker
+from kms.service.login_delay import LoginDelay
 from kms.service.mail_log import MailLog
 from kms.service.mailbox_janitor import MailboxJanitor
 from kms.service.mailboxes import Mailboxes
@@ -39,7 +42,8 @@ from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.pop3_log import Pop3Logs
+from kms.service.portal import LoginPortal, Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
 from kms.service.quota import Quota, follow_quota
@@ -59,6 +63,7 @@ from kms.store.report_texts import ReportTexts
 _HASHING_THREADS = 2
 SMTP_SERVICES = ("smtp", "submission", "submissions")
 POP3_SERVICES = ("pop3", "pop3s")
+_NOT_FOR_POP3 = ("LOGIN", "CRAM-MD5")
 
 
 class App:
@@ -98,11 +103,11 @@ class App:
         nameservers = tuple(map(str, settings.dns.nameservers))
         self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
         self.certificate = ServedCertificate(self.hostname, settings.tls_dir)
-        self.passwords = PasswordChecker(
-            self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
-        )
-        realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, self.passwords, WindowChecker(self.windows))
+        hashing = HashingQueue(self.hashing, reactor, _HASHING_THREADS)
+        self.logins = LoginChecker(self.directory, self.database, hashing, clock, settings.auth.has_scram)
+        self.login_delay = LoginDelay(clock, settings.pop3.login_delay)
+        realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
+        self.portal = LoginPortal(realm, self.logins, WindowChecker(self.windows))
 
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
@@ -200,7 +205,7 @@ class App:
                 portal=self.portal,
                 tls=self.certificate,
                 is_tls_at_once=name == "pop3s",
-                hostname=self.hostname,
+                settings=self.pop3_settings(settings, name),
                 idle_timeout=settings.pop3.idle_timeout,
                 may_send_plain_passwords=self.may_send_plain_passwords,
                 log=Pop3Logs(self.mail_log, self.security_log),
@@ -225,7 +230,7 @@ class App:
             max_message_octets=limits.max_message_size,
             max_failed_commands=limits.max_failed_commands,
             bare_newlines=BareNewlines(limits.bare_newlines.value),
-            mechanisms=tuple(m.value for m in settings.auth.mechanisms if m.value in EXCHANGES),
+            mechanisms=tuple(mechanism.value for mechanism in settings.auth.mechanisms),
             needs_authentication=name != "smtp",
             offers_starttls=True,
         )
@@ -237,6 +242,17 @@ class App:
             session_timeout=limits.session_timeout,
             may_send_plain_passwords=self.may_send_plain_passwords,
             minimum_data_rate=limits.minimum_data_rate,
+        )
+
+    def pop3_settings(self, settings: Settings, name: str) -> Pop3ServerSettings:
+        """What the sessions of one POP3 port say."""
+        names = (mechanism.value for mechanism in settings.auth.mechanisms)
+        return Pop3ServerSettings(
+            hostname=self.hostname,
+            offers_stls=name != "pop3s",
+            mechanisms=tuple(name for name in names if name not in _NOT_FOR_POP3),
+            offers_apop=settings.pop3.apop,
+            login_delay=settings.pop3.login_delay,
         )
 
     def may_send_plain_passwords(self, client: ClientAddress) -> bool:
@@ -262,10 +278,13 @@ class App:
         self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
-        self.passwords.with_scram = settings.auth.has_scram
+        self.logins.with_scram = settings.auth.has_scram
+        self.login_delay.length = settings.pop3.login_delay
         for name, factory in self.smtp.items():
             factory.use(self.service_rules(settings, name))
         self.entrances.use(settings)
+        for name, pop3 in self.pop3.items():
+            pop3.service.settings = self.pop3_settings(settings, name)
 
 
 def log_path(target: LogTarget) -> str:
@@ -292,23 +311,3 @@ def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
         own_endpoints=frozenset((interface, port) for interface, port in known if interface),
         own_wildcard_ports=frozenset(port for interface, port in known if not interface),
     )
-
-
-class Pop3Logs:
-    """Where POP3 sessions are told of: the mail log, and failures in the security log."""
-
-    def __init__(self, mail_log: MailLog, security_log: SecurityLog) -> None:
-        self._mail_log = mail_log
-        self._security_log = security_log
-
-    def logged_in(self, login: str, client: ClientAddress, tls: str | None) -> None:
-        """A login succeeded."""
-        self._mail_log.logged_in(login, client, tls)
-
-    def ended(self, login: str, client: ClientAddress, deleted: int) -> None:
-        """A session that was logged in is over."""
-        self._mail_log.ended(login, client, deleted)
-
-    def login_failed(self, login: str, client: ClientAddress, mechanism: str) -> None:
-        """A login was answered [AUTH]."""
-        self._security_log.pop3_login_failed(client, mechanism)

@@ -286,8 +286,9 @@ class Control:
     async def _hash(self, password: str) -> Verifiers:
         server = self._server
         reactor: IReactorFromThreads = server.reactor
-        with_scram = server.settings.auth.has_scram
-        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, with_scram)
+        auth, pop3 = server.settings.auth, server.settings.pop3
+        kinds = (auth.has_scram, auth.has_cram, pop3.apop)
+        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, *kinds)
 
     async def _change(self, operation: Callable[[Any], Facts], done: str) -> Facts:
         facts = await self._server.database.run(operation)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import ServerFactory
@@ -17,7 +16,9 @@ from twisted.internet.protocol import ServerFactory
 from kms.domain.address_group import ClientAddress
 from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.service.clock import Clock
-from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection, Pop3Log, Pop3Service
+from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection, Pop3Service
+from kms.service.pop3_log import Pop3Log
+from kms.service.portal import LoginPortal
 
 _SWEEP_SECONDS = 5.0
 _IDLE_TIMEOUT = timedelta(minutes=10)
@@ -28,9 +29,9 @@ class Pop3Factory(ServerFactory):
 
     Args:
         portal: proves logins and opens mailboxes.
-        tls: makes TLS connections for STLS; None does not offer it.
-        is_tls_at_once: the port speaks TLS from the first octet, and offers no STLS.
-        hostname: for the greeting.
+        tls: makes TLS connections for STLS.
+        is_tls_at_once: the port speaks TLS from the first octet.
+        settings: what the sessions say.
         idle_timeout: RFC 1939 3 wants 10 minutes at least.
         may_send_plain_passwords: says of an address whether it may log in without TLS.
         log: gets the logins.
@@ -42,9 +43,9 @@ class Pop3Factory(ServerFactory):
     def __init__(
         self,
         *,
-        portal: Portal,
+        portal: LoginPortal,
         tls: IOpenSSLServerConnectionCreator | None,
-        hostname: str,
+        settings: Pop3ServerSettings,
         may_send_plain_passwords: Callable[[ClientAddress], bool],
         log: Pop3Log,
         clock: Clock,
@@ -55,7 +56,7 @@ class Pop3Factory(ServerFactory):
         self._drained: Deferred[None] | None = None
         self._sweeping: IDelayedCall | None = None
         self.service = Pop3Service(
-            settings=Pop3ServerSettings(hostname, offers_stls=tls is not None and not is_tls_at_once),
+            settings=settings,
             portal=portal,
             tls=tls,
             is_tls_at_once=is_tls_at_once,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,15 +32,18 @@ from kms.protocol.smtp_events import (
     RecipientOffered,
     SenderOffered,
     TransactionAborted,
+    VerifierWanted,
 )
 from kms.service.checks import Checks
 from kms.service.clock import Clock
 from kms.service.content_check import refusal_of
 from kms.service.decisions import Case, Decisions
+from kms.service.hashing_queue import LoginsBusy
 from kms.service.incoming import BodyFiles, IncomingContent
+from kms.service.login_checker import Login
 from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_acceptance
-from kms.service.portal import IRelayAvatar, LoginsBusy, PasswordLogin, RelayAvatar
+from kms.service.portal import IRelayAvatar, LoginPortal, RelayAvatar
 from kms.service.queue import Queue
 from kms.service.recipient_check import transaction_of
 from kms.service.security_log import SecurityLog
@@ -69,7 +71,7 @@ class Reception:
         self,
         checks: Checks,
         decisions: Decisions,
-        portal: Portal,
+        portal: LoginPortal,
         queue: Queue,
         files: BodyFiles,
         trace: TraceFields,
@@ -93,6 +95,7 @@ class Reception:
             ContentRefused: self._content_refused,
             TransactionAborted: self._transaction_aborted,
             LoginOffered: self._login_offered,
+            VerifierWanted: self._verifier_wanted,
         }
 
     def answer(self, visit: Visit, event: Event) -> Answer:
@@ -169,7 +172,7 @@ class Reception:
         return self._wait(self._log_in(visit, event))
 
     async def _log_in(self, visit: Visit, event: LoginOffered) -> Reply:
-        login = PasswordLogin(event.user, event.password, event.authorization)
+        login = Login(visit.client, event.mechanism, event.user, event.proof, event.authorization)
         try:
             _, avatar, _ = await self._portal.login(login, visit.client, IRelayAvatar)
         except UnauthorizedLogin:
@@ -183,6 +186,16 @@ class Reception:
         assert isinstance(avatar, RelayAvatar)
         visit.account = avatar.account
         return reply.AUTHENTICATED
+
+    def _verifier_wanted(self, visit: Visit, event: VerifierWanted) -> Answer:
+        return self._wait(self._fetch_verifier(event))
+
+    async def _fetch_verifier(self, event: VerifierWanted) -> Reply:
+        try:
+            return event.challenge(await self._portal.fetch_verifier(event.user))
+        except Exception:
+            self._log.failure("A login could not be checked")
+            return reply.AUTHENTICATION_TROUBLE
 
     # The content
 

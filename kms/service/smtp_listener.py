@@ -23,6 +23,7 @@ from kms.domain.address_group import ClientAddress, parse_client_address
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
+from kms.service.channel_bindings import read_bindings
 from kms.service.clock import Clock
 from kms.service.data_rate import DataRate
 from kms.service.reception import Reception
@@ -90,6 +91,7 @@ class SmtpConnection(Protocol):
             rules.session,
             is_encrypted=rules.is_tls_at_once,
             may_send_plain_passwords=rules.may_send_plain_passwords(client),
+            read_bindings=self._read_bindings,
         )
         self.visit = Visit(
             client, self.session, rules.is_submission, self._describe_tls, self._server_address
@@ -224,6 +226,9 @@ class SmtpConnection(Protocol):
 
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
+
+    def _read_bindings(self) -> dict[str, bytes]:
+        return read_bindings(self.transport)
 
     def _server_address(self) -> ClientAddress:
         return parse_client_address(self.transport.getHost().host)

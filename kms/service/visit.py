@@ -63,7 +63,7 @@ class Visit:
         describe_tls: describes the encryption, for the trace line; None in clear text.
         server_address: tells the address of ours that the client has connected to; asked only where it
             matters, for it costs a system call.
-        account: who logged in; None before.
+        account: who logged in; None before the session has said so.
         ahead_seconds: how far ahead of now a made-up session is (`kmsctl explain --at`); 0 for a real one.
     """
 
@@ -72,9 +72,18 @@ class Visit:
     is_submission: bool = False
     describe_tls: Callable[[], str | None] = _no_tls
     server_address: Callable[[], ClientAddress | None] = _no_address
-    account: Account | None = None
+    _account: Account | None = None
     transaction: Transaction | None = None
     ahead_seconds: float = 0.0
+
+    @property
+    def account(self) -> Account | None:
+        """Who logged in: known once 235 is said, and no longer than that holds."""
+        return None if self.session.login_name is None else self._account
+
+    @account.setter
+    def account(self, account: Account | None) -> None:
+        self._account = account
 
     @property
     def authentication(self) -> Authentication:

@@ -194,6 +194,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "extra_senders": _read_texts,
     "own_domains_only": _read_boolean,
     "language": _read_text,
+    "may_use_apop": _read_boolean,
+    "may_use_cram": _read_boolean,
 }
 
 

@@ -153,7 +153,16 @@ _DECISIONS = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS)
+_CHALLENGE_LOGINS = (
+    "ALTER TABLE account ADD COLUMN may_use_apop INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE account ADD COLUMN may_use_cram INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE credential ADD COLUMN apop_secret TEXT",
+    "ALTER TABLE credential ADD COLUMN cram_secret TEXT",
+    "CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
+    "INSERT INTO secret (name, value) VALUES ('scram', randomblob(32))",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS, _CHALLENGE_LOGINS)
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
 
 _SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")

@@ -237,8 +237,6 @@ class TestWhatIsNotThereYet:
         [
             "[limits]\nmessages_per_hour = 5",
             "[listen]\nlmtp = unix:lmtp.sock",
-            "[pop3]\napop = yes",
-            "[auth]\nmechanisms = PLAIN, CRAM-MD5",
             "[log]\nformat = json",
             "[spf]\naction = score 3",
             "[spamassassin]\naction = score",

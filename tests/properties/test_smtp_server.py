@@ -15,7 +15,12 @@ from tests.support.dialogue import ScriptedReception
 
 SETTINGS = [
     SmtpServerSettings(
-        "mail.example.org", max_message_octets=limit, max_failed_commands=failed, bare_newlines=bare
+        "mail.example.org",
+        max_message_octets=limit,
+        max_failed_commands=failed,
+        bare_newlines=bare,
+        mechanisms=("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN"),
+        make_nonce=lambda: "fresh",
     )
     for limit in (0, 30)
     for failed in (0, 3)
@@ -48,6 +53,12 @@ LINES = [
     b"AUTH PLAIN AGFubmEAc2VjcmV0",
     b"AUTH PLAIN AGFubmEAd3Jvbmc=",
     b"AUTH LOGIN",
+    b"AUTH SCRAM-SHA-256 biwsbj1hbm5hLHI9YWJj",
+    b"AUTH SCRAM-SHA-256",
+    b"biwsbj1hbm5hLHI9YWJj",
+    b"Yz1iaXdzLHI9YWJjZnJlc2gscD1BQUFB",
+    b"AUTH CRAM-MD5",
+    b"YW5uYSAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA==",
     b"YW5uYQ==",
     b"*",
     b"RSET",

@@ -1,6 +1,7 @@
 """What the dialogues cannot show: pauses, order, memory, and what the session tells of itself."""
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ LOGIN = b"AUTH PLAIN AGFubmEAc2VjcmV0\r\n"
 ENVELOPE = b"MAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nDATA\r\n"
 
 
-def make_session(settings: SmtpServerSettings = SETTINGS, **facts: bool) -> SmtpServerSession:
+def make_session(settings: SmtpServerSettings = SETTINGS, **facts: Any) -> SmtpServerSession:
     session = SmtpServerSession(settings, **facts)
     session.greet(replies.greeting("mail.example.org"))
     session.receive_data(b"HELO client.example\r\n")

@@ -53,6 +53,8 @@ class TestUsers:
             "extra_senders": [],
             "own_domains_only": False,
             "language": "",
+            "may_use_apop": False,
+            "may_use_cram": False,
         }
 
     def test_another_name_of_the_domain_will_do(self, store: Connection) -> None:

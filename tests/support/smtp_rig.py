@@ -32,9 +32,12 @@ from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
+from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
+from kms.service.login_checker import LoginChecker
+from kms.service.login_delay import LoginDelay
 from kms.service.mail_log import MailLog
-from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.portal import LoginPortal, Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -157,9 +160,11 @@ class SmtpRig:
         self.queue = Queue(self.database, QueueStore(self.spool), self.clock)
         self.queue.on_accepted = lambda entry, content: self.stored.append((entry, content))
         hashing: Any = self.hashing
-        passwords = PasswordChecker(self.directory, self.database, hashing, reactor, self.clock)
-        realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
+        queue = HashingQueue(hashing, reactor, threads=2)
+        self.logins = LoginChecker(self.directory, self.database, queue, self.clock)
+        self.login_delay = LoginDelay(self.clock, timedelta(0))
+        realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
+        self.portal = LoginPortal(realm, self.logins, WindowChecker(self.windows))
 
     def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
         logs = (self.mail_log, self.security_log)
