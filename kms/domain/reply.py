@@ -106,7 +106,7 @@ def hello(hostname: str, extensions: tuple[str, ...] = ()) -> Reply:
 
 NOTHING_DONE = Reply(250, status.OK, "Ok")
 RESET = Reply(250, status.OK, "Reset")
-HELP = Reply(214, status.OK, "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT STARTTLS AUTH")
+HELP = Reply(214, status.OK, "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT STARTTLS AUTH")
 CANNOT_VERIFY = Reply(252, status.CANNOT_VERIFY, "Cannot verify; send the mail, and it will be tried")
 NO_LISTS = Reply(502, status.INVALID_COMMAND, "EXPN is not offered")
 UNKNOWN_COMMAND = Reply(500, status.SYNTAX_ERROR, "Unknown command")
@@ -124,6 +124,10 @@ NESTED_MAIL = Reply(503, status.INVALID_COMMAND, "A transaction is open already;
 UNKNOWN_PARAMETER = Reply(555, status.INVALID_ARGUMENTS, "Parameter not recognised")
 BAD_PARAMETER = Reply(501, status.INVALID_ARGUMENTS, "Bad parameter value")
 START_CONTENT = Reply(354, None, "Send the message, end with CRLF.CRLF")
+CHUNK_TAKEN = Reply(250, status.OK, "Chunk received")
+BAD_CHUNK = Reply(501, status.INVALID_ARGUMENTS, "Say BDAT octets [LAST]; closing connection")
+NOT_AMONG_CHUNKS = Reply(503, status.INVALID_COMMAND, "BDAT has begun the message; RSET gives it up")
+CHUNK_IS_MISSING = Reply(503, status.INVALID_COMMAND, "A chunk was refused before; RSET first")
 
 # STARTTLS and AUTH
 

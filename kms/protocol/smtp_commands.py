@@ -21,6 +21,7 @@ _WITHOUT_ARGUMENTS = frozenset({"DATA", "RSET", "QUIT", "STARTTLS"})
 
 _QUOTED_PATH = re.compile(r'<(?:[^">]|"(?:[^"\\]|\\.)*")*>')
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")
+_CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)
 _SIZE = re.compile(r"[0-9]{1,20}")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _UNSAFE_IN_TRACE = re.compile(r"[^A-Za-z0-9._:\[\]+/=~-]")
@@ -119,6 +120,16 @@ def parse_rcpt(argument: str) -> Mailbox:
     if rest and _split_parameters(rest):
         raise ProtocolViolation(reply.UNKNOWN_PARAMETER)
     return forward_path
+
+
+def parse_chunk(argument: str) -> tuple[int, bool] | None:
+    """Read "octets" or "octets LAST" (RFC 3030 2).
+
+    Returns:
+        How many octets follow, and whether they are the last; None where that is not to be understood.
+    """
+    found = _CHUNK.fullmatch(argument)
+    return None if found is None else (int(found[1]), found[2] is not None)
 
 
 def parse_auth(argument: str) -> tuple[str, bytes | None]:

@@ -56,6 +56,7 @@ def compose_ehlo(settings: SmtpServerSettings, is_encrypted: bool, may_send_pass
         name for name in settings.mechanisms if may_send_passwords or name not in sasl.SENDS_PASSWORD
     ]
     extensions = ["PIPELINING", f"SIZE {settings.max_message_octets}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    extensions.append("CHUNKING")
     if settings.offers_starttls and not is_encrypted:
         extensions.append("STARTTLS")
     if mechanisms:

@@ -45,6 +45,11 @@ LINES = [
     b"text\xff",
     b"x" * 40,
     b"x" * 2049,
+    b"BDAT 4",
+    b"BDAT 9",
+    b"BDAT 0 LAST",
+    b"BDAT 6 last",
+    b"BDAT 99",
     b"AUTH PLAIN AGFubmEAc2VjcmV0",
     b"AUTH PLAIN AGFubmEAd3Jvbmc=",
     b"AUTH LOGIN",
@@ -67,6 +72,10 @@ Streams = st.lists(
             [
                 b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nDATA\r\n",
                 b"\r\n.\r\n",
+                b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nBDAT 3\r\nab\r",
+                b"BDAT 5\r\n\ncd\r\n",
+                b"BDAT 2 LAST\r\nxy",
+                b"BDAT 10 LAST\r\nNOOP\r\nRSET",
             ]
         ),
         st.binary(max_size=12),

@@ -89,6 +89,43 @@ def test_a_message_in_many_pieces_is_the_same(rig: SmtpRig) -> None:
     assert rig.contents()[0].endswith(b".Subject: x\r\n\r\n.\r\n" + LINE * 70 + b".end\r\n")
 
 
+def test_a_message_in_chunks_is_the_same_as_one_by_data(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<max@stranger.example>", "RCPT TO:<anna@example.org>")
+    for start in range(0, len(LARGE), 30000):
+        chunk = LARGE[start : start + 30000]
+        client.send(b"BDAT %d\r\n" % len(chunk) + chunk)
+        assert client.hear() == ["250 2.0.0 Chunk received"]
+    client.send(b"BDAT 0 LAST\r\n")
+    queue_id_of(client.hear())
+
+    [content] = rig.contents()
+    assert content.endswith(b"\r\n" + LARGE)
+    assert len(rig.body_files()) == 1
+
+
+def test_chunks_given_up_leave_no_file(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<max@stranger.example>", "RCPT TO:<anna@example.org>")
+    client.send(b"BDAT %d\r\n" % len(LARGE) + LARGE)
+    assert len(rig.body_files()) == 1
+
+    assert client.say("RSET")[-1] == "250 2.0.0 Reset"
+
+    assert (rig.body_files(), rig.rows(), rig.stored) == ([], 0, [])
+
+
+def test_chunks_on_a_disk_that_fails_are_put_off_at_the_last(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    rig.bodies.failures.append(OSError(28, "No space left on device"))
+    client.say("MAIL FROM:<max@stranger.example>", "RCPT TO:<anna@example.org>")
+    with logged("kms.bodies"):
+        client.send(b"BDAT %d\r\n" % len(LARGE) + LARGE + b"BDAT 0 LAST\r\n")
+        assert client.hear()[-1] == LATER
+
+    assert (rig.body_files(), rig.rows()) == ([], 0)
+
+
 @pytest.mark.parametrize("rest", [b"", LINE * 200])
 @pytest.mark.parametrize(("text", "is_8bit"), [(b"plain", False), (b"k\xc3\xa4se", True)])
 def test_octets_above_127_are_noted_in_the_envelope(
