@@ -33,21 +33,25 @@ class Reply:
     def wire(self) -> bytes:
         """Its lines as they are sent; made when first asked for, since replies of others never are."""
         if not self._wire:
-            object.__setattr__(self, "_wire", self._encode())
+            object.__setattr__(self, "_wire", self._encode("ascii"))
         return self._wire
 
-    def _encode(self) -> bytes:
-        line = f"{self}\r\n".encode("ascii", "replace")
-        return line if len(line) <= MAX_LINE_OCTETS and "\n" not in self.text else self._encode_lines()
+    @property
+    def utf8_wire(self) -> bytes:
+        """The same for a client that has said SMTPUTF8 (RFC 6531 3.7.4): what is not ASCII stays."""
+        return self.wire if self.text.isascii() else self._encode("utf-8")
 
-    def _encode_lines(self) -> bytes:
+    def _encode(self, charset: str) -> bytes:
+        line = f"{self}\r\n".encode(charset, "replace")
+        fits = len(line) <= MAX_LINE_OCTETS and "\n" not in self.text
+        return line if fits else self._encode_lines(charset)
+
+    def _encode_lines(self, charset: str) -> bytes:
         prefix = f"{self.status} " if self.status else ""
         lines = self.text.split("\n")
         last = len(lines) - 1
         return b"".join(
-            f"{self.code}{' ' if number == last else '-'}{prefix}{line}".encode("ascii", "replace")[
-                : MAX_LINE_OCTETS - 2
-            ]
+            _cut(f"{self.code}{' ' if number == last else '-'}{prefix}{line}".encode(charset, "replace"))
             + b"\r\n"
             for number, line in enumerate(lines)
         )
@@ -74,6 +78,12 @@ class Reply:
     def __str__(self) -> str:
         prefix = f"{self.status} " if self.status else ""
         return f"{self.code} {prefix}{self.text}".replace("\n", " ")
+
+
+def _cut(line: bytes) -> bytes:
+    """Cut what is too long for a line, and not within a character."""
+    line = line[: MAX_LINE_OCTETS - 2]
+    return line if line.isascii() else line.decode("utf-8", "ignore").encode()
 
 
 # Connection
@@ -159,6 +169,7 @@ AUTHENTICATION_REQUIRED = Reply(530, EnhancedStatus(5, 7, 0), "Authentication re
 
 SENDER_OK = Reply(250, status.SENDER_OK, "Sender ok")
 BAD_SENDER_SYNTAX = Reply(501, status.BAD_SENDER_SYNTAX, "Bad sender address syntax")
+SENDER_NEEDS_SMTPUTF8 = Reply(553, EnhancedStatus(5, 6, 7), "An address outside ASCII needs SMTPUTF8")
 SENDER_NOT_OWNED = Reply(553, status.NOT_AUTHORIZED, "This sender address is not yours to use")
 LOCAL_SENDER_NEEDS_AUTH = Reply(553, status.NOT_AUTHORIZED, "Log in to send from a local address")
 LOW_DISK_SPACE = Reply(452, status.SYSTEM_FULL, "Not enough free space, try again later")
@@ -171,6 +182,7 @@ SENDER_DOMAIN_TROUBLE = Reply(451, EnhancedStatus(4, 1, 8), "The sender's domain
 
 RECIPIENT_OK = Reply(250, status.RECIPIENT_OK, "Recipient ok")
 BAD_RECIPIENT_SYNTAX = Reply(501, status.BAD_MAILBOX_SYNTAX, "Bad recipient address syntax")
+RECIPIENT_NEEDS_SMTPUTF8 = Reply(550, EnhancedStatus(5, 6, 7), "An address outside ASCII needs SMTPUTF8")
 UNKNOWN_RECIPIENT = Reply(550, status.BAD_MAILBOX, "No such mailbox here")
 MAILBOX_FULL = Reply(452, EnhancedStatus(4, 2, 2), "Mailbox is full")
 MAILBOX_DISABLED = Reply(550, EnhancedStatus(5, 2, 1), "Mailbox is disabled")
@@ -220,7 +232,9 @@ DELIVERED_TO_LOOP = Reply(554, status.ROUTING_LOOP, "the message was in this mai
 
 # The same, of an attempt to hand a message to the next hop
 
-NEEDS_SMTPUTF8 = Reply(550, EnhancedStatus(5, 6, 7), "the server takes no addresses outside ASCII")
+NEEDS_SMTPUTF8 = Reply(
+    550, EnhancedStatus(5, 6, 7), "the server takes no addresses or header fields outside ASCII"
+)
 UNSENDABLE_SENDER = Reply(501, status.BAD_SENDER_SYNTAX, "the sender address holds control characters")
 UNSENDABLE_RECIPIENT = Reply(501, status.BAD_MAILBOX_SYNTAX, "the address holds control characters")
 TOO_LARGE_FOR_HOP = Reply(552, EnhancedStatus(5, 3, 4), "the message is larger than the server takes")

@@ -20,9 +20,14 @@ from kms.protocol.smtp_states import State
 
 @attrs.define(eq=False, repr=False)
 class Conversation:
-    """Octets from the client, replies to it, and how far they have come with each other."""
+    """Octets from the client, replies to it, and how far they have come with each other.
+
+    Attributes:
+        is_smtputf8: the last MAIL has said SMTPUTF8, so replies may be in UTF-8 (RFC 6531 3.7.4).
+    """
 
     _settings: SmtpServerSettings
+    is_smtputf8: bool = attrs.field(default=False, init=False)
     _state: State = attrs.field(default=states.UNGREETED, init=False)
     _lines: LineBuffer = attrs.field(factory=LineBuffer, init=False)
     _output: list[bytes] = attrs.field(factory=list, init=False)
@@ -74,7 +79,7 @@ class Conversation:
         return data
 
     def _say(self, reply: Reply) -> Reply:
-        self._output.append(reply.wire)
+        self._output.append(reply.utf8_wire if self.is_smtputf8 else reply.wire)
         if reply.code == 421:
             self._end()
         return reply

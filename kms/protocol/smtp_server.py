@@ -35,8 +35,6 @@ from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_events import (
     Event,
     LoginOffered,
-    RecipientOffered,
-    SenderOffered,
     TlsRequested,
 )
 from kms.protocol.smtp_settings import SmtpServerSettings, compose_ehlo
@@ -81,7 +79,7 @@ class SmtpServerSession(ContentTransfer):
         self._state = states.GREETED
         self.is_encrypted = True
         self.client_name = ""
-        self.is_extended = False
+        self.is_extended = self.is_smtputf8 = False
         self.login_name = None
         self.has_failed_login = False
 
@@ -203,13 +201,14 @@ class SmtpServerSession(ContentTransfer):
         self._state = states.MAIL_REFUSED  # unless it comes otherwise
         if self._settings.needs_authentication and self.login_name is None:
             raise ProtocolViolation(replies.AUTHENTICATION_REQUIRED)
-        arguments = parse_mail(argument)
-        self._pending = SenderOffered(arguments.reverse_path, arguments.declared_octets, arguments.is_8bit)
-        return self._pending
+        offered = parse_mail(argument, self._settings.offers_dsn)
+        self.is_smtputf8 = offered.is_smtputf8
+        self._pending = offered
+        return offered
 
     def _rcpt(self, argument: str) -> Event:
         try:
-            self._pending = RecipientOffered(parse_rcpt(argument))
+            self._pending = parse_rcpt(argument, self.is_smtputf8, self._settings.offers_dsn)
         except ProtocolViolation:
             self._state = states.after_refused_recipient(self._state)
             raise

@@ -30,6 +30,10 @@ class SmtpServerSettings:
         mechanisms: of AUTH, best first; empty = AUTH is not offered.
         needs_authentication: MAIL only after AUTH (submission, RFC 6409 4.3).
         offers_starttls: there is a certificate.
+        offers_dsn: RET, ENVID, NOTIFY and ORCPT are taken, and kept with the message (RFC 3461). Off until reports
+            obey them.
+        max_recipients: of one message, as announced by LIMITS (RFC 9422); who counts them is the listener's
+            matter; 0 = no limit.
     """
 
     hostname: str
@@ -39,6 +43,8 @@ class SmtpServerSettings:
     mechanisms: tuple[str, ...] = attrs.field(default=("PLAIN", "LOGIN"), validator=_check_mechanisms)
     needs_authentication: bool = False
     offers_starttls: bool = False
+    offers_dsn: bool = False
+    max_recipients: int = 0
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,9 +62,14 @@ def compose_ehlo(settings: SmtpServerSettings, is_encrypted: bool, may_send_pass
         name for name in settings.mechanisms if may_send_passwords or name not in sasl.SENDS_PASSWORD
     ]
     extensions = ["PIPELINING", f"SIZE {settings.max_message_octets}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    extensions.append("SMTPUTF8")
+    if settings.offers_dsn:
+        extensions.append("DSN")
     extensions.append("CHUNKING")
     if settings.offers_starttls and not is_encrypted:
         extensions.append("STARTTLS")
     if mechanisms:
         extensions.append("AUTH " + " ".join(mechanisms))
+    if settings.max_recipients:
+        extensions.append(f"LIMITS RCPTMAX={settings.max_recipients}")
     return reply.hello(settings.hostname, (*extensions, "HELP"))

@@ -96,6 +96,7 @@ class ContentTransfer(Conversation):
         was_transaction = self._state.is_transaction
         self._state = next_state
         self._chunks = None
+        self.is_smtputf8 = False
         return TransactionAborted() if was_transaction else None
 
     def _end(self) -> None:

@@ -228,6 +228,7 @@ class App:
             mechanisms=tuple(m.value for m in settings.auth.mechanisms if m.value in EXCHANGES),
             needs_authentication=name != "smtp",
             offers_starttls=True,
+            max_recipients=limits.max_recipients,
         )
         return SmtpServiceRules(
             session=session,

@@ -136,7 +136,7 @@ class Reception:
     def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
         said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
         if not decision.is_refusal:
-            visit.transaction = Transaction(event.reverse_path)
+            visit.transaction = Transaction(event.reverse_path, request=event.request)
             visit.transaction.decisions.append((Stage.MAIL, "", decision))
         return said
 
@@ -159,7 +159,7 @@ class Reception:
         path = event.forward_path
         said = self._decisions.apply(Case(visit, Stage.RCPT, transaction.reverse_path, path), decision)
         if not decision.is_refusal:
-            transaction.add(decision.targets, path)
+            transaction.add(decision.targets, path, event.request)
             transaction.decisions.append((Stage.RCPT, str(path), decision))
         return said
 
@@ -224,7 +224,7 @@ class Reception:
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
-        entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
+        entry = self._make_entry(visit, transaction, stored, header, is_8bit=not data.isascii())
         accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
         return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
 
@@ -248,20 +248,23 @@ class Reception:
             stored = await content.store(make_prefix)
             if content.has_failed:
                 return self._give_up(visit, transaction)
-            entry = self._make_entry(transaction, stored, content.is_8bit)
+            entry = self._make_entry(visit, transaction, stored, scanner.header, is_8bit=content.is_8bit)
             await self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
         except BaseException:
             content.discard()
             raise
         return self._accepted(None, visit, entry)
 
-    def _make_entry(self, transaction: Transaction, stored: Content, is_8bit: bool) -> QueueEntry:
+    def _make_entry(
+        self, visit: Visit, transaction: Transaction, stored: Content, header: bytes, *, is_8bit: bool
+    ) -> QueueEntry:
         content = transaction.content
         assert content is not None
-        recipients = tuple(transaction.recipients.values())
+        sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
+        has_utf8_header = is_8bit and visit.session.is_smtputf8 and not header.isascii()
         return QueueEntry(
             number=content.number,
-            envelope=Envelope(transaction.reverse_path, recipients, is_8bit),
+            envelope=Envelope(sender, recipients, is_8bit, has_utf8_header, transaction.request),
             arrived_at=content.started_at,
             content_octets=stored.octets,
             due_at=content.started_at,

@@ -153,7 +153,15 @@ _DECISIONS = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS)
+_INTERNATIONAL_MAIL_AND_REPORTS = (
+    "ALTER TABLE message ADD COLUMN has_utf8_header INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE message ADD COLUMN returned TEXT",
+    "ALTER TABLE message ADD COLUMN envelope_id TEXT",
+    "ALTER TABLE recipient ADD COLUMN notify INTEGER",
+    "ALTER TABLE recipient ADD COLUMN original_recipient TEXT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS, _INTERNATIONAL_MAIL_AND_REPORTS)
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
 
 _SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")

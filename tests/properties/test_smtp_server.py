@@ -23,6 +23,7 @@ SETTINGS = [
 ]
 ANSWERS = {
     "MAIL <later@client.example>": replies.LOW_DISK_SPACE,
+    "RCPT <jürgen@example.org>": replies.relaying_denied("jürgen@example.org"),
     "RCPT <nobody@example.org>": replies.UNKNOWN_RECIPIENT,
     "RCPT <far@elsewhere.example>": replies.relaying_denied("far@elsewhere.example"),
     "LOGIN anna secret": replies.AUTHENTICATED,
@@ -34,6 +35,9 @@ LINES = [
     b"MAIL FROM:<anna@client.example>",
     b"MAIL FROM:<later@client.example> SIZE=5",
     b"MAIL FROM:<> BODY=8BITMIME",
+    b"MAIL FROM:<j\xc3\xbcrgen@cl\xc3\xbcb.example> SMTPUTF8",
+    b"RCPT TO:<j\xc3\xbcrgen@example.org>",
+    b"VRFY j\xc3\xbcrgen SMTPUTF8",
     b"RCPT TO:<bert@example.org>",
     b"RCPT TO:<nobody@example.org>",
     b"RCPT TO:<far@elsewhere.example>",
@@ -129,7 +133,7 @@ def test_garbage_is_answered_in_whole_short_lines_and_never_raises(stream: bytes
         assert line[:3].isdigit()
         assert line[3:4] in b" -"
         assert len(line) <= 510
-        assert line.decode("ascii").isprintable()
+        assert line.decode("utf-8").isprintable()
     assert events.count(TlsRequested()) <= 1
 
 
