@@ -101,9 +101,9 @@ ONLY_QUIT = Reply(503, status.INVALID_COMMAND, "Not served here; only QUIT is le
 LINE_WITHOUT_END = Reply(421, EnhancedStatus(4, 5, 0), "Line without end, closing connection")
 
 
-def greeting(hostname: str) -> Reply:
+def greeting(hostname: str, protocol: str = "ESMTP") -> Reply:
     """Open the session; the version is never told."""
-    return Reply(220, None, f"{hostname} ESMTP ready")
+    return Reply(220, None, f"{hostname} {protocol} ready")
 
 
 # Commands

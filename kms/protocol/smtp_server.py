@@ -33,8 +33,13 @@ from kms.protocol.smtp_commands import (
 )
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_events import (
+    ContentEnded,
+    ContentRefused,
     Event,
     LoginOffered,
+    Question,
+    RecipientOffered,
+    SenderOffered,
     TlsRequested,
 )
 from kms.protocol.smtp_settings import SmtpServerSettings, compose_ehlo
@@ -56,8 +61,8 @@ class SmtpServerSession(ContentTransfer):
 
     Attributes:
         is_encrypted: TLS is on.
-        client_name: from EHLO or HELO, safe to print into a header field; "" before.
-        is_extended: it was EHLO.
+        client_name: from EHLO, HELO or LHLO, safe to print into a header field; "" before.
+        is_extended: it was EHLO or LHLO.
         login_name: the user of the AUTH that succeeded, as the client wrote it; the listener may set the
             account's own name in its place.
         has_failed_login: the last AUTH that was judged was answered 535.
@@ -71,6 +76,12 @@ class SmtpServerSession(ContentTransfer):
     has_failed_login: bool = attrs.field(default=False, init=False)
     _auth: AuthExchange | None = attrs.field(default=None, init=False)
     _failed_logins: int = attrs.field(default=0, init=False)
+    _accepted_recipients: int = attrs.field(default=0, init=False)  # counted in LMTP only
+
+    @property
+    def is_lmtp(self) -> bool:
+        """LMTP is spoken."""
+        return self._settings.is_lmtp
 
     def tls_started(self) -> None:
         """Begin anew inside TLS: name, login, envelope and unread octets are forgotten (RFC 3207 4.2)."""
@@ -123,8 +134,24 @@ class SmtpServerSession(ContentTransfer):
             return self._finish_login(event, reply)
         self._state = states.follow(self._state, event, reply.is_success)
         if reply.is_permanent and reply.status != BAD_MAILBOX:
-            return self._refuse(reply)
-        return self._say(reply)
+            said = self._refuse(reply)
+        else:
+            said = self._say(reply)
+        if self._settings.is_lmtp:
+            self._answer_others(event, said)
+        return said
+
+    def _answer_others(self, event: Question, said: Reply) -> None:
+        """RFC 2033 4.2: after a content one answer follows for each accepted RCPT; they share its fate."""
+        match event:
+            case SenderOffered() if said.is_success:
+                self._accepted_recipients = 0
+                self._state = states.LMTP_SENDER_GIVEN
+            case RecipientOffered() if said.is_success:
+                self._accepted_recipients += 1
+            case ContentEnded() | ContentRefused() if self._state is states.READY:
+                for _ in range(self._accepted_recipients - 1):
+                    self._say(said)
 
     def _finish_login(self, offered: LoginOffered, reply: Reply) -> Reply:
         if reply.is_success:
@@ -181,11 +208,24 @@ class SmtpServerSession(ContentTransfer):
     # Commands
 
     def _ehlo(self, argument: str) -> Event | None:
+        self._require_dialect(is_lmtp=False)
+        return self._greet_extended_client(argument)
+
+    def _lhlo(self, argument: str) -> Event | None:
+        self._require_dialect(is_lmtp=True)
+        return self._greet_extended_client(argument)
+
+    def _greet_extended_client(self, argument: str) -> Event | None:
         reply = compose_ehlo(self._settings, self.is_encrypted, self._may_send_passwords)
         return self._greet_client(argument, reply, is_extended=True)
 
     def _helo(self, argument: str) -> Event | None:
+        self._require_dialect(is_lmtp=False)
         return self._greet_client(argument, replies.hello(self._settings.hostname), is_extended=False)
+
+    def _require_dialect(self, *, is_lmtp: bool) -> None:
+        if self._settings.is_lmtp is not is_lmtp:
+            raise ProtocolViolation(replies.UNKNOWN_COMMAND)
 
     def _greet_client(self, argument: str, reply: Reply, *, is_extended: bool) -> Event | None:
         self.client_name = parse_hello(argument)
@@ -249,6 +289,7 @@ class SmtpServerSession(ContentTransfer):
 _COMMANDS: dict[str, Callable[[SmtpServerSession, str], Event | None]] = {
     "EHLO": SmtpServerSession._ehlo,
     "HELO": SmtpServerSession._helo,
+    "LHLO": SmtpServerSession._lhlo,
     "MAIL": SmtpServerSession._mail,
     "RCPT": SmtpServerSession._rcpt,
     "DATA": SmtpServerSession._data,

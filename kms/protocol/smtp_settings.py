@@ -30,6 +30,7 @@ class SmtpServerSettings:
         mechanisms: of AUTH, best first; empty = AUTH is not offered.
         needs_authentication: MAIL only after AUTH (submission, RFC 6409 4.3).
         offers_starttls: there is a certificate.
+        is_lmtp: LMTP is spoken (RFC 2033): LHLO in the place of EHLO and HELO, and an answer for each recipient.
         offers_dsn: RET, ENVID, NOTIFY and ORCPT are taken, and kept with the message (RFC 3461). Off until reports
             obey them.
         max_recipients: of one message, as announced by LIMITS (RFC 9422); who counts them is the listener's
@@ -43,13 +44,14 @@ class SmtpServerSettings:
     mechanisms: tuple[str, ...] = attrs.field(default=("PLAIN", "LOGIN"), validator=_check_mechanisms)
     needs_authentication: bool = False
     offers_starttls: bool = False
+    is_lmtp: bool = False
     offers_dsn: bool = False
     max_recipients: int = 0
 
 
 @functools.lru_cache(maxsize=64)
 def compose_ehlo(settings: SmtpServerSettings, is_encrypted: bool, may_send_passwords: bool) -> Reply:
-    """Answer EHLO: only what works to the end is announced (RFC 5321 4.1.1.1).
+    """Answer EHLO or LHLO: only what works to the end is announced (RFC 5321 4.1.1.1).
 
     RFC 1870 4: SIZE 0 = no fixed limit.
 

@@ -27,7 +27,7 @@ _IN_TRANSACTION = {
 }
 
 _AFTER_HELLO = ("MAIL", "RCPT", "DATA", "STARTTLS", "AUTH")
-_ALL_BUT_QUIT = (*_AFTER_HELLO, *_EVERYWHERE, "EHLO", "HELO", "RSET")
+_ALL_BUT_QUIT = (*_AFTER_HELLO, *_EVERYWHERE, "EHLO", "HELO", "LHLO", "RSET")
 
 # First words of a browser that was lured to this port (ALPACA).
 _HTTP = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI", "HOST:")
@@ -89,6 +89,17 @@ MAIL_REFUSED = State(
 SENDER_GIVEN = State(
     "MAIL accepted",
     {**_IN_TRANSACTION, "DATA": reply.RECIPIENT_FIRST},
+    refusal_of_chunks=reply.RECIPIENT_FIRST,
+    is_transaction=True,
+)
+
+LMTP_SENDER_GIVEN = State(
+    "MAIL accepted over LMTP, no RCPT yet",
+    {
+        **_IN_TRANSACTION,
+        "DATA": reply.RECIPIENT_FIRST,
+    },  # RFC 2033 4.2: 503, also where every RCPT was refused
+    excused=("DATA", "BDAT"),
     refusal_of_chunks=reply.RECIPIENT_FIRST,
     is_transaction=True,
 )

@@ -57,7 +57,7 @@ from kms.store.queue_store import QueueStore
 from kms.store.report_texts import ReportTexts
 
 _HASHING_THREADS = 2
-SMTP_SERVICES = ("smtp", "submission", "submissions")
+SMTP_SERVICES = ("smtp", "submission", "submissions", "lmtp")
 POP3_SERVICES = ("pop3", "pop3s")
 
 
@@ -220,19 +220,22 @@ class App:
     def service_rules(self, settings: Settings, name: str) -> SmtpServiceRules:
         """How one SMTP port behaves."""
         limits = settings.limits
+        is_submission = name in ("submission", "submissions")
+        mechanisms = () if name == "lmtp" else settings.auth.mechanisms
         session = SmtpServerSettings(
             hostname=self.hostname,
             max_message_octets=limits.max_message_size,
             max_failed_commands=limits.max_failed_commands,
             bare_newlines=BareNewlines(limits.bare_newlines.value),
-            mechanisms=tuple(m.value for m in settings.auth.mechanisms if m.value in EXCHANGES),
-            needs_authentication=name != "smtp",
+            mechanisms=tuple(m.value for m in mechanisms if m.value in EXCHANGES),
+            needs_authentication=is_submission,
+            is_lmtp=name == "lmtp",
             offers_starttls=True,
             max_recipients=limits.max_recipients,
         )
         return SmtpServiceRules(
             session=session,
-            is_submission=name != "smtp",
+            is_submission=is_submission,
             is_tls_at_once=name == "submissions",
             command_timeout=limits.command_timeout,
             session_timeout=limits.session_timeout,

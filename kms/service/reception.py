@@ -21,7 +21,7 @@ from kms.domain.content import Content, InlineContent
 from kms.domain.decision import Decision, Stage
 from kms.domain.envelope import Envelope
 from kms.domain.message import count_received, split_header
-from kms.domain.queue_entry import QueueEntry
+from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import (
     ContentEnded,
@@ -261,10 +261,13 @@ class Reception:
         content = transaction.content
         assert content is not None
         sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
-        has_utf8_header = is_8bit and visit.session.is_smtputf8 and not header.isascii()
+        is_utf8 = is_8bit and not header.isascii()
+        if is_utf8 and not visit.session.is_smtputf8:
+            is_utf8 = False
+            self._mail_log.header_undeclared(format_queue_id(content.number))
         return QueueEntry(
             number=content.number,
-            envelope=Envelope(sender, recipients, is_8bit, has_utf8_header, transaction.request),
+            envelope=Envelope(sender, recipients, is_8bit, is_utf8, transaction.request),
             arrived_at=content.started_at,
             content_octets=stored.octets,
             due_at=content.started_at,

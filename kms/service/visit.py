@@ -97,7 +97,10 @@ class Visit:
         session = self.session
         if not session.is_extended and not session.is_smtputf8:
             return "SMTP"
-        word = "UTF8SMTP" if session.is_smtputf8 else "ESMTP"
+        if session.is_lmtp:
+            word = "UTF8LMTP" if session.is_smtputf8 else "LMTP"
+        else:
+            word = "UTF8SMTP" if session.is_smtputf8 else "ESMTP"
         return word + ("S" if session.is_encrypted else "") + ("A" if session.login_name is not None else "")
 
     def drop_transaction(self) -> None:

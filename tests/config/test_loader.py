@@ -236,7 +236,6 @@ class TestWhatIsNotThereYet:
         "line",
         [
             "[limits]\nmessages_per_hour = 5",
-            "[listen]\nlmtp = unix:lmtp.sock",
             "[pop3]\napop = yes",
             "[auth]\nmechanisms = PLAIN, CRAM-MD5",
             "[log]\nformat = json",

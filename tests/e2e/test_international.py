@@ -1,4 +1,4 @@
-"""Mail beyond ASCII (RFC 6531) and mail in chunks (RFC 3030), with Python's clients and Postfix on either side."""
+"""Mail beyond ASCII (RFC 6531), in chunks (RFC 3030), by LMTP (RFC 2033); Python and Postfix on either side."""
 
 import poplib
 import smtplib
@@ -131,3 +131,17 @@ def test_a_message_in_chunks_arrives_octet_for_octet(kms: Kms) -> None:
     wait_until(lambda: len(kms.messages(ALICE)) == 1, what=kms.everything)
     [stored] = kms.messages(ALICE)
     assert stored.replace(b"\r\n", b"\n").endswith(whole.replace(b"\r\n", b"\n"))
+
+
+def test_lmtp_at_a_socket_of_the_owner_takes_local_mail_alone(start_kms: StartKms) -> None:
+    kms = start_kms({"listen": {"lmtp": "unix:lmtp.sock"}})
+    path = kms.data_dir / "lmtp.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    kms.kill()
+    kms.start()
+    with smtplib.LMTP(str(path)) as client:
+        assert client.docmd("EHLO", "client.example")[0] == 500
+        refused = client.sendmail("carol@stranger.test", [ALICE, "box@far.test"], message("over LMTP"))
+    assert refused["box@far.test"][0] == 550
+    wait_until(lambda: len(kms.messages(ALICE)) == 1, what=kms.everything)
+    assert b"with LMTP\n" in kms.messages(ALICE)[0].replace(b"\r\n", b"\n")
