@@ -21,6 +21,7 @@ SETTINGS = [
     for failed in (0, 3)
     for bare in BareNewlines
 ]
+SETTINGS.append(SmtpServerSettings("mail.example.org", is_lmtp=True, offers_dsn=True))
 ANSWERS = {
     "MAIL <later@client.example>": replies.LOW_DISK_SPACE,
     "RCPT <jürgen@example.org>": replies.relaying_denied("jürgen@example.org"),
@@ -32,6 +33,9 @@ ANSWERS = {
 LINES = [
     b"EHLO client.example",
     b"HELO client.example",
+    b"LHLO client.example",
+    b"MAIL FROM:<> RET=FULL ENVID=a+2Bb",
+    b"RCPT TO:<bert@example.org> NOTIFY=NEVER ORCPT=rfc822;b",
     b"MAIL FROM:<anna@client.example>",
     b"MAIL FROM:<later@client.example> SIZE=5",
     b"MAIL FROM:<> BODY=8BITMIME",
@@ -77,6 +81,7 @@ Streams = st.lists(
                 b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nDATA\r\n",
                 b"\r\n.\r\n",
                 b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nBDAT 3\r\nab\r",
+                b"LHLO c.example\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<bert@example.org>\r\n" * 2 + b"DATA\r\n",
                 b"BDAT 5\r\n\ncd\r\n",
                 b"BDAT 2 LAST\r\nxy",
                 b"BDAT 10 LAST\r\nNOOP\r\nRSET",
