@@ -22,9 +22,7 @@ from kms.domain.address_group import AddressGroup, ClientAddress, parse_client_a
 from kms.protocol.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
 from kms.service.clock import Clock
 
-LOOPBACK = parse_client_address("127.0.0.1")
-"""The client of a Unix socket: it is on this machine."""
-
+_LOOPBACK = parse_client_address("127.0.0.1")
 _HEADER_SECONDS = 5.0  # a proxy sends it at once; this leaves time for a lost packet or two
 
 
@@ -32,6 +30,11 @@ def address_of(place: object) -> ClientAddress | None:
     """Give the IP address of one end of a connection; None for a Unix socket."""
     host = getattr(place, "host", None)
     return None if host is None else parse_client_address(host)
+
+
+def client_of(transport: Any) -> ClientAddress:
+    """Say who is connected; the client of a Unix socket is on this machine."""
+    return address_of(transport.getPeer()) or _LOOPBACK
 
 
 @attrs.frozen

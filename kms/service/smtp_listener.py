@@ -25,7 +25,7 @@ from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
 from kms.service.clock import Clock
 from kms.service.data_rate import DataRate
-from kms.service.entrance import LOOPBACK, address_of
+from kms.service.entrance import address_of, client_of
 from kms.service.reception import Reception
 from kms.service.tls import describe
 from kms.service.visit import Visit
@@ -84,9 +84,8 @@ class SmtpConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Greet the client."""
-        factory, rules = self.factory, self.factory.rules
+        factory, rules, client = self.factory, self.factory.rules, client_of(self.transport)
         self.started = factory.clock.monotonic()
-        client = address_of(self.transport.getPeer()) or LOOPBACK
         self.session = SmtpServerSession(
             rules.session,
             is_encrypted=rules.is_tls_at_once,
