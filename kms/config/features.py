@@ -89,8 +89,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "submit_dir"),
     ),
     "listen": (
-        (_works, "smtp submission submissions pop3 pop3s proxy_protocol_from"),
-        (_later, "lmtp console"),
+        (_works, "smtp submission submissions pop3 pop3s lmtp proxy_protocol_from"),
+        (_later, "console"),
     ),
     "access": ((_works, "smtp submission pop3 lmtp"),),
     "tls": (

@@ -112,7 +112,7 @@ class ListenSettings:
     lmtp: tuple[str, ...] = setting(
         "",
         network.LOCAL_LISTENERS,
-        "LMTP for filters and other nodes: unix:lmtp.sock or tcp:….",
+        "LMTP for filters and other nodes: unix:lmtp.sock (in data_dir) or tcp:….",
         needs_restart=True,
     )
     console: tuple[str, ...] = setting(

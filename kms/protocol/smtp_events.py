@@ -12,6 +12,7 @@ from collections.abc import Callable
 import attrs
 
 from kms.domain.address import Mailbox
+from kms.domain.dsn_request import MessageRequest, RecipientRequest
 from kms.domain.login import Proof
 from kms.domain.reply import Reply
 from kms.domain.scram import ScramVerifier
@@ -56,11 +57,15 @@ class SenderOffered:
         declared_octets: what SIZE said (RFC 1870); None = nothing. Whether that is too large is the
             listener's to judge.
         is_8bit: BODY=8BITMIME was said (RFC 6152).
+        is_smtputf8: SMTPUTF8 was said (RFC 6531), so addresses and header may be in UTF-8.
+        request: what is asked of reports; None = nothing.
     """
 
     reverse_path: Mailbox | None
     declared_octets: int | None
     is_8bit: bool
+    is_smtputf8: bool = False
+    request: MessageRequest | None = None
 
 
 @attrs.define
@@ -69,9 +74,11 @@ class RecipientOffered:
 
     Attributes:
         forward_path: with the domain "" for the bare <Postmaster>.
+        request: what is asked of reports; None = nothing.
     """
 
     forward_path: Mailbox
+    request: RecipientRequest | None = None
 
 
 @attrs.define

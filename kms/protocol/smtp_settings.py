@@ -33,6 +33,11 @@ class SmtpServerSettings:
         needs_authentication: MAIL only after AUTH (submission, RFC 6409 4.3).
         offers_starttls: there is a certificate.
         make_nonce: gives another text each time, for AUTH.
+        is_lmtp: LMTP is spoken (RFC 2033): LHLO in the place of EHLO and HELO, and an answer for each recipient.
+        offers_dsn: RET, ENVID, NOTIFY and ORCPT are taken, and kept with the message (RFC 3461). Off until reports
+            obey them.
+        max_recipients: of one message, as announced by LIMITS (RFC 9422); who counts them is the listener's
+            matter; 0 = no limit.
     """
 
     hostname: str
@@ -43,13 +48,16 @@ class SmtpServerSettings:
     needs_authentication: bool = False
     offers_starttls: bool = False
     make_nonce: Callable[[], str] = sasl.make_nonce
+    is_lmtp: bool = False
+    offers_dsn: bool = False
+    max_recipients: int = 0
 
 
 @functools.lru_cache(maxsize=64)
 def compose_ehlo(
     settings: SmtpServerSettings, is_encrypted: bool, may_send_passwords: bool, may_bind: bool = False
 ) -> Reply:
-    """Answer EHLO: only what works to the end is announced (RFC 5321 4.1.1.1).
+    """Answer EHLO or LHLO: only what works to the end is announced (RFC 5321 4.1.1.1).
 
     RFC 1870 4: SIZE 0 = no fixed limit.
 
@@ -61,8 +69,14 @@ def compose_ehlo(
     """
     mechanisms = sasl.list_offered(settings.mechanisms, may_send_passwords, may_bind)
     extensions = ["PIPELINING", f"SIZE {settings.max_message_octets}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    extensions.append("SMTPUTF8")
+    if settings.offers_dsn:
+        extensions.append("DSN")
+    extensions.append("CHUNKING")
     if settings.offers_starttls and not is_encrypted:
         extensions.append("STARTTLS")
     if mechanisms:
         extensions.append("AUTH " + " ".join(mechanisms))
+    if settings.max_recipients:
+        extensions.append(f"LIMITS RCPTMAX={settings.max_recipients}")
     return reply.hello(settings.hostname, (*extensions, "HELP"))

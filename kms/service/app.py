@@ -61,7 +61,7 @@ from kms.store.queue_store import QueueStore
 from kms.store.report_texts import ReportTexts
 
 _HASHING_THREADS = 2
-SMTP_SERVICES = ("smtp", "submission", "submissions")
+SMTP_SERVICES = ("smtp", "submission", "submissions", "lmtp")
 POP3_SERVICES = ("pop3", "pop3s")
 _NOT_FOR_POP3 = ("LOGIN", "CRAM-MD5")
 
@@ -225,18 +225,22 @@ class App:
     def service_rules(self, settings: Settings, name: str) -> SmtpServiceRules:
         """How one SMTP port behaves."""
         limits = settings.limits
+        is_submission = name in ("submission", "submissions")
+        mechanisms = () if name == "lmtp" else settings.auth.mechanisms
         session = SmtpServerSettings(
             hostname=self.hostname,
             max_message_octets=limits.max_message_size,
             max_failed_commands=limits.max_failed_commands,
             bare_newlines=BareNewlines(limits.bare_newlines.value),
-            mechanisms=tuple(mechanism.value for mechanism in settings.auth.mechanisms),
-            needs_authentication=name != "smtp",
+            mechanisms=tuple(mechanism.value for mechanism in mechanisms),
+            needs_authentication=is_submission,
+            is_lmtp=name == "lmtp",
             offers_starttls=True,
+            max_recipients=limits.max_recipients,
         )
         return SmtpServiceRules(
             session=session,
-            is_submission=name != "smtp",
+            is_submission=is_submission,
             is_tls_at_once=name == "submissions",
             command_timeout=limits.command_timeout,
             session_timeout=limits.session_timeout,

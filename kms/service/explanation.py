@@ -110,10 +110,12 @@ class _Rehearsal:
         _check_text(inquiry.helo, inquiry.sender, *inquiry.recipients)
         self._session.greet(reply.greeting(self._hostname))
         self._keep("")
-        await self._say(f"EHLO {inquiry.helo}")
+        await self._say(f"{'LHLO' if self._session.is_lmtp else 'EHLO'} {inquiry.helo}")
         self._log_in()
         size = "" if inquiry.declared_octets is None else f" SIZE={inquiry.declared_octets}"
-        await self._say(f"MAIL FROM:<{inquiry.sender}>{size}")
+        is_ascii = all(text.isascii() for text in (inquiry.sender, *inquiry.recipients))
+        utf8 = "" if is_ascii else " SMTPUTF8"
+        await self._say(f"MAIL FROM:<{inquiry.sender}>{size}{utf8}")
         for recipient in inquiry.recipients:
             await self._say(f"RCPT TO:<{recipient}>")
         if inquiry.message is not None:

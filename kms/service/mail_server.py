@@ -105,7 +105,16 @@ class MailServer(service.Service):
         listen = self.app.settings.listen
         for name, entrance in self.app.entrances.by_service.items():
             for place in getattr(listen, name):
-                self._ports.listen(name, place, entrance)
+                if not place.startswith("unix:"):
+                    self._ports.listen(name, place, entrance)
+
+    def _open_sockets(self) -> None:
+        """Open Unix sockets: once the folder is locked, so that nobody's but a dead server's is replaced."""
+        settings = self.app.settings
+        for place in settings.listen.lmtp:
+            if place.startswith("unix:"):
+                path = settings.server.data_dir / place.split(":")[1]
+                self._ports.listen_unix("lmtp", path, self.app.entrances.by_service["lmtp"])
 
     def _start(self) -> None:
         os.umask(0o077)
@@ -113,6 +122,7 @@ class MailServer(service.Service):
         settings = app.settings
         self._open_ports()
         self._folder.open()
+        self._open_sockets()
         app.operations_log.start()
         for log in self._logs:
             log.lines.open()

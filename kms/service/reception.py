@@ -20,7 +20,7 @@ from kms.domain.content import Content, InlineContent
 from kms.domain.decision import Decision, Stage
 from kms.domain.envelope import Envelope
 from kms.domain.message import count_received, split_header
-from kms.domain.queue_entry import QueueEntry
+from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import (
     ContentEnded,
@@ -139,7 +139,7 @@ class Reception:
     def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
         said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
         if not decision.is_refusal:
-            visit.transaction = Transaction(event.reverse_path)
+            visit.transaction = Transaction(event.reverse_path, request=event.request)
             visit.transaction.decisions.append((Stage.MAIL, "", decision))
         return said
 
@@ -162,7 +162,7 @@ class Reception:
         path = event.forward_path
         said = self._decisions.apply(Case(visit, Stage.RCPT, transaction.reverse_path, path), decision)
         if not decision.is_refusal:
-            transaction.add(decision.targets, path)
+            transaction.add(decision.targets, path, event.request)
             transaction.decisions.append((Stage.RCPT, str(path), decision))
         return said
 
@@ -237,7 +237,7 @@ class Reception:
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
-        entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
+        entry = self._make_entry(visit, transaction, stored, header, is_8bit=not data.isascii())
         accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
         return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
 
@@ -261,20 +261,26 @@ class Reception:
             stored = await content.store(make_prefix)
             if content.has_failed:
                 return self._give_up(visit, transaction)
-            entry = self._make_entry(transaction, stored, content.is_8bit)
+            entry = self._make_entry(visit, transaction, stored, scanner.header, is_8bit=content.is_8bit)
             await self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
         except BaseException:
             content.discard()
             raise
         return self._accepted(None, visit, entry)
 
-    def _make_entry(self, transaction: Transaction, stored: Content, is_8bit: bool) -> QueueEntry:
+    def _make_entry(
+        self, visit: Visit, transaction: Transaction, stored: Content, header: bytes, *, is_8bit: bool
+    ) -> QueueEntry:
         content = transaction.content
         assert content is not None
-        recipients = tuple(transaction.recipients.values())
+        sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
+        is_utf8 = is_8bit and not header.isascii()
+        if is_utf8 and not visit.session.is_smtputf8:
+            is_utf8 = False
+            self._mail_log.header_undeclared(format_queue_id(content.number))
         return QueueEntry(
             number=content.number,
-            envelope=Envelope(transaction.reverse_path, recipients, is_8bit),
+            envelope=Envelope(sender, recipients, is_8bit, is_utf8, transaction.request),
             arrived_at=content.started_at,
             content_octets=stored.octets,
             due_at=content.started_at,

@@ -2,7 +2,8 @@
 
 The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550. The address
 that the client has connected to, written as a literal, stands for the first local domain (RFC 5321 4.1.3); any
-other literal is foreign. The check changes nothing and tells nobody (see `service.decisions`).
+other literal is foreign. Over LMTP no foreign one is taken, whoever asks. The check changes nothing and tells
+nobody (see `service.decisions`).
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class RecipientCheck:
                 return self._judge_local(home)
             case DomainKind.RELAY:
                 return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
+            case DomainKind.FOREIGN if visit.session.is_lmtp:
+                return self._judge_foreign(visit, path, RelayVerdict.DENIED)
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
                 return self._judge_foreign(visit, path, verdict) if verdict.is_allowed else None

@@ -19,13 +19,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kms.domain import reply
-from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.domain.address_group import ClientAddress
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
 from kms.service.channel_bindings import read_bindings
 from kms.service.clock import Clock
 from kms.service.data_rate import DataRate
+from kms.service.entrance import address_of, client_of
 from kms.service.reception import Reception
 from kms.service.tls import describe
 from kms.service.visit import Visit
@@ -84,9 +85,8 @@ class SmtpConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Greet the client."""
-        factory, rules = self.factory, self.factory.rules
+        factory, rules, client = self.factory, self.factory.rules, client_of(self.transport)
         self.started = factory.clock.monotonic()
-        client = parse_client_address(self.transport.getPeer().host)
         self.session = SmtpServerSession(
             rules.session,
             is_encrypted=rules.is_tls_at_once,
@@ -230,8 +230,8 @@ class SmtpConnection(Protocol):
     def _read_bindings(self) -> dict[str, bytes]:
         return read_bindings(self.transport)
 
-    def _server_address(self) -> ClientAddress:
-        return parse_client_address(self.transport.getHost().host)
+    def _server_address(self) -> ClientAddress | None:
+        return address_of(self.transport.getHost())
 
     # Time
 
@@ -298,7 +298,7 @@ class SmtpFactory(Factory):
     def use(self, rules: SmtpServiceRules) -> None:
         """Take changed rules; sessions that exist keep theirs but for the times."""
         self.rules = rules
-        self.greeting = reply.greeting(rules.session.hostname)
+        self.greeting = reply.greeting(rules.session.hostname, "LMTP" if rules.session.is_lmtp else "ESMTP")
         self.command_seconds = rules.command_timeout.total_seconds()
         self.session_seconds = rules.session_timeout.total_seconds()
 

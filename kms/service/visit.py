@@ -10,6 +10,7 @@ from kms.domain.account import Account
 from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Decision, Stage
+from kms.domain.dsn_request import MessageRequest, RecipientRequest
 from kms.domain.envelope import Recipient
 from kms.policy.relay import Authentication
 from kms.protocol.smtp_server import SmtpServerSession
@@ -26,6 +27,7 @@ class Transaction:
         only_recipient: what the only accepted RCPT named; None with none, or with several.
         content: what has come of the message; None before DATA.
         decisions: why it has come so far: when, about whom, and what was decided.
+        request: what MAIL asked of reports.
     """
 
     reverse_path: Mailbox | None
@@ -34,14 +36,17 @@ class Transaction:
     only_recipient: Mailbox | None = None
     content: IncomingContent | None = None
     decisions: list[tuple[Stage, str, Decision]] = attrs.field(factory=list)
+    request: MessageRequest | None = None
 
-    def add(self, targets: tuple[Mailbox, ...], original: Mailbox) -> None:
+    def add(
+        self, targets: tuple[Mailbox, ...], original: Mailbox, request: RecipientRequest | None = None
+    ) -> None:
         """Add the targets of one accepted RCPT."""
         self.accepted += 1
         self.only_recipient = original if self.accepted == 1 else None
         for target in targets:
             if target not in self.recipients:
-                self.recipients[target] = Recipient(len(self.recipients) + 1, target, original)
+                self.recipients[target] = Recipient(len(self.recipients) + 1, target, original, request)
 
 
 def _no_tls() -> None:
@@ -94,13 +99,18 @@ class Visit:
 
     @property
     def protocol_word(self) -> str:
-        """The word for trace line and log (RFC 3848): S for TLS, A for AUTH, both only with EHLO."""
+        """The word for trace line and log (RFC 3848): S for TLS, A for AUTH, both only with EHLO.
+
+        RFC 6531 4.3: in a transaction with SMTPUTF8 it is another one.
+        """
         session = self.session
-        if not session.is_extended:
+        if not session.is_extended and not session.is_smtputf8:
             return "SMTP"
-        return (
-            "ESMTP" + ("S" if session.is_encrypted else "") + ("A" if session.login_name is not None else "")
-        )
+        if session.is_lmtp:
+            word = "UTF8LMTP" if session.is_smtputf8 else "LMTP"
+        else:
+            word = "UTF8SMTP" if session.is_smtputf8 else "ESMTP"
+        return word + ("S" if session.is_encrypted else "") + ("A" if session.login_name is not None else "")
 
     def drop_transaction(self) -> None:
         """Forget the transaction and whatever came of its content."""

@@ -236,7 +236,6 @@ class TestWhatIsNotThereYet:
         "line",
         [
             "[limits]\nmessages_per_hour = 5",
-            "[listen]\nlmtp = unix:lmtp.sock",
             "[log]\nformat = json",
             "[spf]\naction = score 3",
             "[spamassassin]\naction = score",

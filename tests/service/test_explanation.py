@@ -223,3 +223,19 @@ def test_a_candidate_is_judged_by_its_own_rules_against_the_live_accounts(tmp_pa
         [Rule.RELAY_BY_ADDRESS_GROUP, Rule.LOCAL_RECIPIENT],
         [Rule.RELAY_DENIED, Rule.LOCAL_RECIPIENT],
     ]
+
+
+def test_an_address_beyond_ascii_is_explained_as_with_smtputf8(tmp_path: Path) -> None:
+    rig = make_world(tmp_path, next(iter(WORLDS)))
+    inquiry = Inquiry(ip_address("203.0.113.9"), recipients=("jürgen@bücher.example",))
+    steps = result_of(make_explainer(rig).explain(inquiry))
+    assert steps[-1].replies == ["250 2.1.5 Recipient ok"]
+
+
+def test_lmtp_is_explained_with_its_own_hello(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, session={"is_lmtp": True})
+    inquiry = Inquiry(
+        ip_address("192.0.2.7"), "lmtp", recipients=("anna@example.org", "far@elsewhere.example")
+    )
+    steps = result_of(make_explainer(rig).explain(inquiry))
+    assert [step.replies[-1][:3] for step in steps[-2:]] == ["250", "550"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import ssl
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
@@ -22,8 +23,8 @@ from kms.domain import reply
 from kms.domain.address_group import ClientAddress
 from kms.service.mailboxes import MailboxUsage
 from tests.support.certificates import server_tls
-from tests.support.smtp_parts import Client
-from tests.support.smtp_rig import HOSTNAME, MEMBER, SmtpRig
+from tests.support.smtp_parts import Client, ClientWire
+from tests.support.smtp_rig import HOSTNAME, MEMBER, STRANGER, SmtpRig
 
 GREETING = f"220 {HOSTNAME} ESMTP ready"
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n.\r\n"
@@ -42,6 +43,16 @@ def rig(tmp_path: Path) -> Iterator[SmtpRig]:
 
 
 # Greeting
+
+
+def test_the_client_of_a_unix_socket_is_on_this_machine(rig: SmtpRig) -> None:
+    connection = rig.factory.buildProtocol(None)
+    wire = ClientWire(STRANGER)
+    wire.peerAddr = wire.hostAddr = UNIXAddress("lmtp.sock")
+    connection.makeConnection(wire)  # type: ignore[no-untyped-call]
+
+    assert connection.visit.client == ip_address("127.0.0.1")
+    assert connection.visit.server_address() is None
 
 
 def test_a_client_is_greeted_at_once(rig: SmtpRig) -> None:

@@ -307,7 +307,7 @@ def _convert_setting(name: str, value: str) -> object:
             return BareNewlines(value)
         case "mechanisms":
             return tuple(value.split())
-        case "max_message_octets" | "max_failed_commands":
+        case "max_message_octets" | "max_failed_commands" | "max_recipients":
             return int(value)
         case _:
             return value == "yes"

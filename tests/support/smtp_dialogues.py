@@ -134,6 +134,9 @@ class RigPeer:
     def read_line(self) -> bytes | None:
         self._unread += self.client.wire.read()
         if not self._unread:
+            self.rig.reactor.advance(0)  # a long pipeline takes the server several turns
+            self._unread = self.client.wire.read()
+        if not self._unread:
             return None
         line, _, self._unread = self._unread.partition(b"\r\n")
         return line

@@ -232,7 +232,7 @@ class Client:
         """Give the lines that the server has said since; a long pipeline takes it several turns."""
         said = self.wire.read()
         self.reactor.advance(0)
-        return (said + self.wire.read()).decode("ascii").splitlines()
+        return (said + self.wire.read()).decode("utf-8").splitlines()
 
     def lose(self) -> None:
         """The connection is over."""

@@ -1,8 +1,9 @@
 """The SMTP side of a server in memory: real checks, queue, store and listener; no network, no threads, no waiting.
 
-Who is there: the local domains `example.org` (also called `example.net`) and `second.example`, the relay domain
-`relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains only), all of
-`example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a circle, round.
+Who is there: the local domains `example.org` (also called `example.net`), `second.example` and bücher.example, the
+relay domain `relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains
+only), all of `example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a
+circle, round; in bücher.example jürgen (anna).
 The relay group, where it is on, is 192.0.2.0/24.
 """
 
@@ -69,7 +70,9 @@ STRANGER = "203.0.113.9"
 MEMBER = "192.0.2.7"
 GROUP = build_groups({"office": ["192.0.2.0/24"]})["office"]
 
-DOMAINS = DomainsSettings(local=("example.org", "second.example"), relay=("relay.example",))
+DOMAINS = DomainsSettings(
+    local=("example.org", "second.example", "xn--bcher-kva.example"), relay=("relay.example",)
+)
 SETTINGS = attrs.evolve(Settings(), domains=DOMAINS, domain_aliases={"example.net": "example.org"})
 ACCOUNTS = (
     Account("anna", "example.org"),
@@ -82,6 +85,7 @@ ALIASES = (
     Alias("team", "example.org", (Mailbox("anna", "example.org"), Mailbox("bert", "example.org"))),
     Alias("away", "example.org", (Mailbox("far", "elsewhere.example"),)),
     Alias("round", "example.org", (Mailbox("about", "example.org"),)),
+    Alias("jürgen", "xn--bcher-kva.example", (Mailbox("anna", "example.org"),)),
     Alias("about", "example.org", (Mailbox("round", "example.org"),)),
 )
 
