@@ -21,6 +21,7 @@ from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
 from kms.service.bounces import Bounces
 from kms.service.checks import LiveState, build_checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.connection_pool import PoolRules
 from kms.service.database import Database
@@ -31,6 +32,7 @@ from kms.service.entrances import Entrances
 from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
 from kms.service.mail_log import MailLog
 from kms.service.mailbox_janitor import MailboxJanitor
@@ -38,6 +40,7 @@ from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
+from kms.service.pop3_gate import Pop3Gate
 from kms.service.pop3_listener import Pop3Factory
 from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
 from kms.service.queue import Queue
@@ -90,6 +93,7 @@ class App:
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
         self.janitor = MailboxJanitor(self.mailboxes, clock)
         self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
+        self.ledger = ClientLedger(self.database, clock, self.security_log)
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
@@ -155,10 +159,11 @@ class App:
             self.mail_log,
         )
         quota = Quota(self.mailboxes, self.notices.tell_full)
-        self.state = LiveState(self.portal, quota, self.resolver, self.space.octets)
+        self.state = LiveState(self.portal, quota, self.resolver, self.space.octets, self.ledger)
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         self._keep_decisions(settings)
+        LimitEffects(self.checks.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, quota, self.directory)
         self.explainer = Explainer(
             self.database,
@@ -177,6 +182,7 @@ class App:
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
@@ -195,6 +201,12 @@ class App:
             )
             for name in SMTP_SERVICES
         }
+        self.pop3_gate = Pop3Gate(
+            settings.pop3.connections_per_client,
+            lambda client: self.checks.clients.limits.is_exempt(client),
+            self.ledger,
+            self.security_log,
+        )
         self.pop3 = {
             name: Pop3Factory(
                 portal=self.portal,
@@ -205,6 +217,7 @@ class App:
                 may_send_plain_passwords=self.may_send_plain_passwords,
                 log=Pop3Logs(self.mail_log, self.security_log),
                 clock=self.clock,
+                gate=self.pop3_gate,
             )
             for name in POP3_SERVICES
         }
@@ -254,6 +267,7 @@ class App:
         self.settings = settings
         self.checks.use(settings)
         self._keep_decisions(settings)
+        self.pop3_gate.limit = settings.pop3.connections_per_client
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules

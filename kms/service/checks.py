@@ -13,6 +13,8 @@ from twisted.cred.portal import Portal
 
 from kms.config.settings import Settings
 from kms.ports import Resolver
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.content_check import ContentCheck
 from kms.service.directory import DirectoryCache
 from kms.service.quota import Quota
@@ -30,12 +32,14 @@ class LiveState:
         quota: knows full mailboxes.
         resolver: the DNS.
         free_octets: of the spool.
+        ledger: what clients did lately.
     """
 
     portal: Portal
     quota: Quota
     resolver: Resolver
     free_octets: Callable[[], int]
+    ledger: ClientLedger
 
 
 @attrs.frozen
@@ -43,12 +47,14 @@ class Checks:
     """One set of checks.
 
     Attributes:
+        clients: decide about clients by what they did lately.
         relay: may this client send to foreign domains?
         senders: decide about MAIL.
         recipients: decide about RCPT.
         contents: decide at the end of a content.
     """
 
+    clients: ClientCheck
     relay: RelayCheck
     senders: SenderCheck
     recipients: RecipientCheck
@@ -57,6 +63,7 @@ class Checks:
     def use(self, settings: Settings) -> None:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
+        self.clients.limits = settings.client_limits
         self.relay.rules = settings.relay_rules
         self.senders.rules = self.recipients.rules = self.contents.rules = rules
 
@@ -65,9 +72,11 @@ def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState
     """Make a set of checks from settings and what they look at."""
     rules = settings.transaction_rules
     relay = RelayCheck(settings.relay_rules, state.portal)
+    clients = ClientCheck(settings.client_limits, state.ledger, state.resolver)
     return Checks(
+        clients=clients,
         relay=relay,
-        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets),
-        recipients=RecipientCheck(rules, directory, relay, state.quota),
+        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, clients),
+        recipients=RecipientCheck(rules, directory, relay, state.quota, clients),
         contents=ContentCheck(rules, directory),
     )

@@ -11,6 +11,7 @@ from kms.domain import reply
 from kms.domain.address import Mailbox
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.policy.limits import Mode
 from kms.policy.recipient import DomainKind, classify_domain, may_send_as
 from kms.policy.relay import RelayMode
 from kms.policy.sender import judge_sender_domain, needs_addresses
@@ -23,6 +24,7 @@ from kms.policy.transaction import (
 )
 from kms.ports import Resolver
 from kms.protocol.smtp_events import SenderOffered
+from kms.service.client_check import ClientCheck
 from kms.service.directory import DirectoryCache
 from kms.service.relay_check import RelayCheck
 from kms.service.visit import Visit
@@ -37,6 +39,7 @@ class SenderCheck:
         relay: whether the client fulfils a relay condition.
         resolver: whether the sender's domain exists.
         free_octets: free space of the spool, cheap to ask.
+        clients: whether the client has sent enough for this hour.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class SenderCheck:
         relay: RelayCheck,
         resolver: Resolver,
         free_octets: Callable[[], int],
+        clients: ClientCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._resolver = resolver
         self._free_octets = free_octets
+        self._clients = clients
 
     def judge_at_once(self, visit: Visit, event: SenderOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
@@ -59,13 +64,24 @@ class SenderCheck:
         refusal = self._judge_login(visit) or self._judge_room(event)
         if refusal is not None:
             return refusal
-        return None if sender is not None and self._must_ask(sender) else _fine()
+        over = self._clients.judge_rate(visit)
+        if over is not None and over[0] is Mode.ENFORCE:
+            return over[1]
+        if sender is not None and self._must_ask(sender):
+            return None
+        return _fine() if over is None else _fine(over[1])
 
     async def judge(self, visit: Visit, event: SenderOffered) -> Decision:
         """Judge the rest, with DNS and relay window."""
         sender = event.reverse_path
         assert sender is not None
-        return await self._judge_identity(visit, sender) or await self._judge_domain(sender) or _fine()
+        refusal = await self._judge_identity(visit, sender) or await self._judge_domain(sender)
+        if refusal is not None:
+            return refusal
+        over = self._clients.judge_rate(visit)  # again: others of this client may have come meanwhile
+        if over is None:
+            return _fine()
+        return over[1] if over[0] is Mode.ENFORCE else _fine(over[1])
 
     def _judge_login(self, visit: Visit) -> Decision | None:
         """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
@@ -127,8 +143,8 @@ class SenderCheck:
         return None if refusal is None else Decision(Rule.SENDER_DOMAIN, refusal, _dns_facts(mx, addresses))
 
 
-def _fine() -> Decision:
-    return Decision(Rule.SENDER_FINE, reply.SENDER_OK)
+def _fine(*observed: Decision) -> Decision:
+    return Decision(Rule.SENDER_FINE, reply.SENDER_OK, observed=observed)
 
 
 def _dns_facts(mx: MxAnswer, addresses: AddressAnswer | None) -> Facts:

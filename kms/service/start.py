@@ -33,6 +33,7 @@ def load_store(app: App, log: Logger) -> None:
     with closing(open_database(settings.database_path)) as connection:
         app.directory.take(*load_accounts_and_aliases(connection))
         app.windows.take(relay_windows.load_live(connection, now))
+        app.ledger.take(connection)
         app.queue.start(greatest_number(connection))
         app.decisions.start(decisions.greatest_number(connection))
         freed = release_leases(connection)

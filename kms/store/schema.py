@@ -17,6 +17,8 @@ from pathlib import Path
 from sqlite3 import Connection
 from urllib.parse import quote
 
+from kms.store.client_tables import CLIENT_TABLES
+
 IN_MEMORY = ":memory:"
 
 MAX_US = 253_402_300_799_999_999
@@ -153,7 +155,7 @@ _DECISIONS = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS, CLIENT_TABLES)
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
 
 _SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")

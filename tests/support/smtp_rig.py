@@ -22,15 +22,19 @@ from kms.domain.address import Mailbox
 from kms.domain.address_group import build_groups
 from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.limits import ClientLimits
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
 from kms.service.checks import Checks, LiveState
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
 from kms.service.mail_log import MailLog
 from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
 from kms.service.queue import Queue
@@ -96,6 +100,7 @@ class SmtpRig:
         resolver: the DNS.
         session: settings of the protocol session.
         service: fields of `SmtpServiceRules`.
+        limits: how much one client may do; by default any number of unknown recipients.
 
     Attributes:
         stored: entries and contents that were committed, in order.
@@ -111,6 +116,7 @@ class SmtpRig:
         resolver: SlowResolver | None = None,
         session: dict[str, Any] | None = None,
         service: dict[str, Any] | None = None,
+        limits: ClientLimits = ClientLimits(unknown_recipients=0, exempt_group=GROUP),  # noqa: B008
     ) -> None:
         self.reactor = InlineReactor()
         self.clock = ClockOf(self.reactor)
@@ -123,7 +129,7 @@ class SmtpRig:
         self.notices: list[str] = []
         self._folder = folder
         self._build_foundation()
-        self._build_reception(relay, rules)
+        self._build_reception(relay, rules, limits)
         self._build_listener(session or {}, service or {})
         self._fill()
 
@@ -137,6 +143,7 @@ class SmtpRig:
         self.directory = DirectoryCache(self.database, SETTINGS)
         self.mailboxes = FakeMailboxes()
         self.windows = RelayWindows(self.database, self.clock, self.security_log, timedelta(minutes=30))
+        self.ledger = ClientLedger(self.database, self.clock, self.security_log)
         self.hashing = InlinePool()
         self.bodies = InlinePool()
         bodies: Any = self.bodies
@@ -148,22 +155,27 @@ class SmtpRig:
         realm = Realm(self.directory, self.mailboxes, self.windows)
         self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
 
-    def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
+    def _build_reception(self, relay: RelayRules, rules: TransactionRules, limits: ClientLimits) -> None:
         logs = (self.mail_log, self.security_log)
         self.relay = RelayCheck(relay, self.portal)
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
-        self.state = LiveState(self.portal, self.quota, self.resolver, lambda: self.free_octets)
-        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, lambda: self.free_octets)
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota)
+        self.state = LiveState(self.portal, self.quota, self.resolver, lambda: self.free_octets, self.ledger)
+        self.clients = ClientCheck(limits, self.ledger, self.resolver)
+        self.senders = SenderCheck(
+            rules, self.directory, self.relay, self.resolver, lambda: self.free_octets, self.clients
+        )
+        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota, self.clients)
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.relay, self.senders, self.recipients, contents)
+        self.checks = Checks(self.clients, self.relay, self.senders, self.recipients, contents)
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
+        LimitEffects(self.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, self.quota, self.directory)
         self.trace = TraceFields(HOSTNAME, lambda: self.relay.rules)
         self.reception = Reception(
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
