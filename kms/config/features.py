@@ -79,6 +79,27 @@ def _wants_unknown_mechanism(value: tuple[Mechanism, ...]) -> bool:
     return any(mechanism not in (Mechanism.PLAIN, Mechanism.LOGIN) for mechanism in value)
 
 
+_OBSERVABLE = frozenset(
+    (
+        "messages_per_hour",
+        "connections_per_client",
+        "unknown_recipients",
+        "client_must_have_ptr",
+        "failed_logins",
+        "failed_logins_per_address",
+        "account_messages_per_hour",
+        "account_messages_per_day",
+        "account_max_message_size",
+        "account_new_recipients_per_day",
+    )
+)
+
+
+def _observes_later(value: tuple[str, ...]) -> bool:
+    """Say whether a limit is to be observed that is enforced still."""
+    return not _OBSERVABLE.issuperset(value)
+
+
 def _is_other_engine(value: Database) -> bool:
     return value.engine != "sqlite"
 
@@ -103,7 +124,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "sni_dir"),
     ),
     "auth": ((Row(Effect.WORKS, _wants_unknown_mechanism, _never), "mechanisms"),),
-    "pop3": ((_works, "idle_timeout"), (_later, "apop login_delay connections_per_client")),
+    "pop3": ((_works, "idle_timeout connections_per_client"), (_later, "apop login_delay")),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
     "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
     "relay": (
@@ -118,15 +139,12 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
             _works,
             "max_received_hops bare_newlines min_free_space command_timeout session_timeout minimum_data_rate",
         ),
-        (_later, "exempt_group observe messages_per_hour connections_per_client unknown_recipients"),
-        (
-            _works,
-            "failed_logins failed_logins_per_address failed_logins_window failed_logins_block alarm_after",
-        ),
-        (_later, "unknown_recipients_block"),
-        (_works, "account_messages_per_hour account_messages_per_day"),
+        (_works, "exempt_group messages_per_hour connections_per_client unknown_recipients"),
+        (_works, "unknown_recipients_block client_must_have_ptr"),
+        (Row(Effect.WORKS, _observes_later, _never), "observe"),
+        (_works, "failed_logins failed_logins_per_address failed_logins_window failed_logins_block"),
+        (_works, "alarm_after account_messages_per_hour account_messages_per_day"),
         (_works, "account_max_message_size account_new_recipients_per_day"),
-        (_refused_when_on, "client_must_have_ptr"),
     ),
     "delivery": (
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),

@@ -89,6 +89,16 @@ TOO_MANY_FAILED_LOGINS = Reply(421, EnhancedStatus(4, 7, 0), "Too many failed lo
 NOT_SMTP = Reply(554, EnhancedStatus(5, 5, 1), "This is a mail server")
 ONLY_QUIT = Reply(503, status.INVALID_COMMAND, "Not served here; only QUIT is left")
 LINE_WITHOUT_END = Reply(421, EnhancedStatus(4, 5, 0), "Line without end, closing connection")
+BLOCKED_FOR_HARVESTING = Reply(
+    421, EnhancedStatus(4, 7, 0), "Your address is blocked: too many unknown recipients; try again later"
+)
+TOO_MANY_CONNECTIONS = Reply(
+    421, EnhancedStatus(4, 7, 0), "Too many connections from your address, try again later"
+)
+NO_PTR_RECORD = Reply(554, EnhancedStatus(5, 7, 25), "Your address has no reverse DNS entry (PTR)")
+PTR_LOOKUP_TROUBLE = Reply(
+    421, EnhancedStatus(4, 7, 25), "The reverse DNS entry of your address cannot be looked up now"
+)
 
 
 def greeting(hostname: str) -> Reply:
@@ -160,6 +170,9 @@ SENDER_NOT_OWNED = Reply(553, status.NOT_AUTHORIZED, "This sender address is not
 LOCAL_SENDER_NEEDS_AUTH = Reply(553, status.NOT_AUTHORIZED, "Log in to send from a local address")
 LOW_DISK_SPACE = Reply(452, status.SYSTEM_FULL, "Not enough free space, try again later")
 DECLARED_TOO_LARGE = Reply(552, EnhancedStatus(5, 3, 4), "Message is larger than the limit")
+TOO_MANY_MESSAGES = Reply(
+    450, EnhancedStatus(4, 7, 1), "Too many messages from your address within an hour, try again later"
+)
 SENDER_DOMAIN_UNKNOWN = Reply(550, EnhancedStatus(5, 1, 8), "The sender's domain does not exist")
 SENDER_DOMAIN_NULL_MX = Reply(550, EnhancedStatus(5, 7, 27), "The sender's domain takes no mail")
 SENDER_DOMAIN_TROUBLE = Reply(451, EnhancedStatus(4, 1, 8), "The sender's domain cannot be looked up now")
@@ -179,6 +192,9 @@ ACCOUNT_MESSAGE_TOO_LARGE = Reply(
 RECIPIENT_OK = Reply(250, status.RECIPIENT_OK, "Recipient ok")
 BAD_RECIPIENT_SYNTAX = Reply(501, status.BAD_MAILBOX_SYNTAX, "Bad recipient address syntax")
 UNKNOWN_RECIPIENT = Reply(550, status.BAD_MAILBOX, "No such mailbox here")
+TOO_MANY_UNKNOWN_RECIPIENTS = Reply(
+    421, EnhancedStatus(4, 7, 0), "Too many unknown recipients, your address is blocked for a time"
+)
 MAILBOX_FULL = Reply(452, EnhancedStatus(4, 2, 2), "Mailbox is full")
 MAILBOX_DISABLED = Reply(550, EnhancedStatus(5, 2, 1), "Mailbox is disabled")
 TOO_MANY_RECIPIENTS = Reply(452, EnhancedStatus(4, 5, 3), "Too many recipients")

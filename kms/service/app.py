@@ -21,9 +21,10 @@ from kms.protocol.sasl import EXCHANGES
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
 from kms.service.account_check import AccountCounts, follow_accounts
-from kms.service.alarms import Alarms
+from kms.service.alarms import Alarms, follow_trips
 from kms.service.bounces import Bounces
 from kms.service.checks import LiveState, build_checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.connection_pool import PoolRules
 from kms.service.database import Database
@@ -36,8 +37,8 @@ from kms.service.free_space import FreeSpace
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.guarded_portal import GuardedPortal
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
-from kms.service.login_blocks import LoginBlocks
 from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
 from kms.service.mailbox_janitor import MailboxJanitor
@@ -46,7 +47,9 @@ from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
 from kms.service.own_address import OwnAddresses
+from kms.service.pop3_gate import Pop3Gate
 from kms.service.pop3_listener import Pop3Factory
+from kms.service.pop3_logs import Pop3Logs
 from kms.service.portal import PasswordChecker, Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
@@ -98,13 +101,9 @@ class App:
         self.directory = DirectoryCache(self.database, settings)
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
         self.janitor = MailboxJanitor(self.mailboxes, clock)
-        self.windows = RelayWindows(
-            self.database,
-            clock,
-            self.security_log,
-            settings.relay.pop_window,
-            settings.relay.pop_window_max_users,
-        )
+        self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
+        self.windows.max_users = settings.relay.pop_window_max_users
+        self.ledger = ClientLedger(self.database, clock, self.security_log)
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
@@ -117,9 +116,8 @@ class App:
             self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
         )
         self.own = OwnAddresses(clock)
-        self.blocks = LoginBlocks(clock)
         self.guard = LoginGuard(
-            settings.login_rules, self.directory, self.blocks, self.security_log, clock, self.own.has
+            settings.login_rules, self.directory, self.ledger, self.security_log, clock, self.own.has
         )
         realm = Realm(self.directory, self.mailboxes, self.windows)
         self.portal = GuardedPortal(realm, (self.passwords, WindowChecker(self.windows)), self.guard)
@@ -186,13 +184,21 @@ class App:
         logs = (self.mail_log, self.security_log)
         quota = Quota(self.mailboxes, self.notices.tell_full)
         self.state = LiveState(
-            self.portal, quota, self.resolver, self.space.octets, self.gateways, self.account_counts
+            self.portal,
+            quota,
+            self.resolver,
+            self.space.octets,
+            self.ledger,
+            self.gateways,
+            self.account_counts,
         )
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         self._keep_decisions(settings)
+        LimitEffects(self.checks.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, quota, self.directory)
         self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_trips(self.decisions, self.alarms)
         follow_accounts(self.decisions, self.account_counts, self.alarms.braked)
         self.explainer = Explainer(
             self.database,
@@ -211,6 +217,7 @@ class App:
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
@@ -229,6 +236,12 @@ class App:
             )
             for name in SMTP_SERVICES
         }
+        self.pop3_gate = Pop3Gate(
+            settings.pop3.connections_per_client,
+            lambda client: self.checks.clients.limits.is_exempt(client),
+            self.ledger,
+            self.security_log,
+        )
         self.pop3 = {
             name: Pop3Factory(
                 portal=self.portal,
@@ -239,6 +252,7 @@ class App:
                 may_send_plain_passwords=self.may_send_plain_passwords,
                 log=Pop3Logs(self.mail_log, self.security_log),
                 clock=self.clock,
+                gate=self.pop3_gate,
             )
             for name in POP3_SERVICES
         }
@@ -288,6 +302,7 @@ class App:
         self.settings = settings
         self.checks.use(settings)
         self._keep_decisions(settings)
+        self.pop3_gate.limit = settings.pop3.connections_per_client
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules
@@ -330,23 +345,3 @@ def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
         own_endpoints=frozenset((interface, port) for interface, port in known if interface),
         own_wildcard_ports=frozenset(port for interface, port in known if not interface),
     )
-
-
-class Pop3Logs:
-    """Where POP3 sessions are told of: the mail log, and failures in the security log."""
-
-    def __init__(self, mail_log: MailLog, security_log: SecurityLog) -> None:
-        self._mail_log = mail_log
-        self._security_log = security_log
-
-    def logged_in(self, login: str, client: ClientAddress, tls: str | None) -> None:
-        """A login succeeded."""
-        self._mail_log.logged_in(login, client, tls)
-
-    def ended(self, login: str, client: ClientAddress, deleted: int) -> None:
-        """A session that was logged in is over."""
-        self._mail_log.ended(login, client, deleted)
-
-    def login_failed(self, login: str, client: ClientAddress, mechanism: str) -> None:
-        """A login was answered [AUTH]."""
-        self._security_log.pop3_login_failed(client, mechanism)

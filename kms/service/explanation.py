@@ -108,8 +108,7 @@ class _Rehearsal:
     async def play(self) -> list[Step]:
         inquiry = self._inquiry
         _check_text(inquiry.helo, inquiry.sender, *inquiry.recipients)
-        self._session.greet(reply.greeting(self._hostname))
-        self._keep("")
+        await self._connect()
         await self._say(f"EHLO {inquiry.helo}")
         self._log_in()
         size = "" if inquiry.declared_octets is None else f" SIZE={inquiry.declared_octets}"
@@ -121,6 +120,18 @@ class _Rehearsal:
             if self._session.is_receiving_content:
                 await self._send(_stuff(inquiry.message) + b".\r\n", ".")
         return self._steps
+
+    async def _connect(self) -> None:
+        clients = self._checks.clients
+        decision = clients.judge_connection(self._visit)
+        if not decision.is_refusal and clients.asks_for_names:
+            decision = await clients.judge_name(self._visit)
+        greeting = decision.reply if decision.is_refusal else reply.greeting(self._hostname)
+        self._session.greet(greeting)
+        if decision.is_refusal or decision.observed:
+            self._keep("", Stage.CONNECT, decision)
+        else:
+            self._keep("")
 
     def _log_in(self) -> None:
         """Put the session into the state that AUTH would have left."""

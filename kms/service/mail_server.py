@@ -124,6 +124,7 @@ class MailServer(service.Service):
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         self._tell_of_open_relay()
+        app.ledger.start()
         app.runner.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -146,7 +147,9 @@ class MailServer(service.Service):
 
     def _forget_old(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_store()).addErrback(
-            lambda failure: self._log.failure("Old windows and decisions could not be removed", failure)
+            lambda failure: self._log.failure(
+                "Old windows, decisions and counts could not be removed", failure
+            )
         )
 
     async def _sweep_store(self) -> None:
@@ -156,6 +159,7 @@ class MailServer(service.Service):
         self.app.guard.sweep()
         self.app.alarms.sweep()
         self.app.gateways.sweep()
+        await self.app.ledger.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
@@ -225,6 +229,7 @@ class MailServer(service.Service):
         app = self.app
         if self._sweep.running:
             self._sweep.stop()
+        app.ledger.stop()
         await app.database.stop()
         app.janitor.stop()
         app.mailboxes.stop()

@@ -5,8 +5,7 @@ one that sends more than it lets us answer is not read. A mailbox is given back 
 a client may come again at once; and always when the connection is lost, also when that is while the login is
 being proved. An error in the middle of a message cuts the connection: it never looks like the message's end.
 
-Flow: made by pop3_listener.py; a login goes to portal.py; files are read in the mailbox thread
-(mailboxes.py).
+Flow: made by pop3_listener.py; a login goes to portal.py; files are read by mailboxes.py in its thread.
 """
 
 from __future__ import annotations
@@ -48,9 +47,7 @@ from kms.store.maildir_listing import MessageGone
 _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
 _STRANGER_SECONDS = 3600.0  # whoever has not logged in by then does not hold a slot any longer
-HASTY_CLOSING_SECONDS = (
-    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
-)
+HASTY_CLOSING_SECONDS = 0.5  # at shutdown: nobody who does not answer close_notify holds the process
 _SHUTTING_DOWN = "[SYS/TEMP] Server is shutting down"
 _log = Logger(namespace="kms.pop3")
 
@@ -273,10 +270,9 @@ class Pop3Connection(Protocol):
         except UnauthorizedLogin:
             service.log.login_failed(offer.user, self._client, offer.mechanism)
             self._session.refuse_login(LoginRefusal.WRONG)
-        except LoginRefused:
-            self._session.refuse_login(LoginRefusal.REFUSED)
-        except MailboxInUse:
-            self._session.refuse_login(LoginRefusal.IN_USE)
+        except (LoginRefused, MailboxInUse) as refused:
+            is_in_use = isinstance(refused, MailboxInUse)
+            self._session.refuse_login(LoginRefusal.IN_USE if is_in_use else LoginRefusal.REFUSED)
         except Exception as error:
             if not isinstance(error, LoginsBusy):  # a flood of logins must not be one of tracebacks
                 _log.failure("A POP3 login could not be decided")

@@ -34,7 +34,9 @@ from kms.protocol.smtp_events import (
     SenderOffered,
     TransactionAborted,
 )
+from kms.service.arrivals import Arrivals
 from kms.service.checks import Checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.content_check import refusal_of
 from kms.service.decisions import Case, Decisions
@@ -47,6 +49,7 @@ from kms.service.queue import Queue
 from kms.service.security_log import SecurityLog
 from kms.service.trace_fields import TraceFields
 from kms.service.visit import Transaction, Visit, transaction_of
+from kms.store.client_ledger import ClientEvent
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
 
@@ -58,6 +61,7 @@ class Reception:
         checks: decide.
         decisions: carries out what they decide.
         portal: proves logins.
+        ledger: counts what clients do.
         queue: takes the message.
         files: where large contents go while they come.
         trace: composes the fields that go before a content.
@@ -70,6 +74,7 @@ class Reception:
         checks: Checks,
         decisions: Decisions,
         portal: Portal,
+        ledger: ClientLedger,
         queue: Queue,
         files: BodyFiles,
         trace: TraceFields,
@@ -84,6 +89,7 @@ class Reception:
         self._trace = trace
         self._mail_log, self._security_log = logs
         self._clock = clock
+        self._arrivals = Arrivals(checks, decisions, ledger, self._mail_log)
         self._log = Logger(namespace="kms.reception")
         self._answers: dict[type, Callable[[Visit, Any], Answer]] = {
             SenderOffered: self._sender_offered,
@@ -108,14 +114,14 @@ class Reception:
             trouble = self._trouble(Failure())
             return trouble if isinstance(event, Question) else None
 
-    def connected(self, visit: Visit) -> None:
-        """A client has connected."""
-        self._mail_log.connected(visit.client)
+    def connected(self, visit: Visit) -> Reply | Deferred[Reply | None] | None:
+        """A client has connected; see `Arrivals.connected`."""
+        return self._arrivals.connected(visit)
 
     def connection_lost(self, visit: Visit) -> None:
         """The session is over, however: what was not committed is forgotten."""
         visit.drop_transaction()
-        self._mail_log.disconnected(visit.client)
+        self._arrivals.gone(visit)
 
     def _wait(self, coroutine: Coroutine[Any, Any, Reply]) -> Deferred[Reply]:
         return Deferred.fromCoroutine(coroutine).addErrback(self._trouble)
@@ -135,8 +141,8 @@ class Reception:
 
     def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
         said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
-        if not decision.is_refusal:
-            visit.transaction = Transaction(event.reverse_path)
+        if not decision.is_refusal and not visit.is_over:
+            visit.transaction = Transaction(event.reverse_path, place=self._arrivals.reserve_place(visit))
             visit.transaction.decisions.append((Stage.MAIL, "", decision))
         return said
 
@@ -213,12 +219,23 @@ class Reception:
     def _content_ended(self, visit: Visit, event: ContentEnded) -> Answer:
         transaction, visit.transaction = visit.transaction, None
         assert transaction is not None
-        content = self._content_of(visit, transaction)
-        if content.is_empty:
-            return self._small_content_ended(visit, transaction, event.data)
-        return self._wait(self._large_content_ended(visit, transaction, event.data))
+        try:
+            content = self._content_of(visit, transaction)
+            if content.is_empty:
+                answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
+            else:
+                answer = self._wait(self._large_content_ended(visit, transaction, event.data))
+        except BaseException:
+            transaction.give_back_place()
+            raise
+        if isinstance(answer, Reply):
+            transaction.give_back_place()
+            return answer
+        return answer.addCallback(_over, transaction)
 
-    def _small_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Answer:
+    def _small_content_ended(
+        self, visit: Visit, transaction: Transaction, data: bytes
+    ) -> Reply | Deferred[Reply]:
         content = transaction.content
         assert content is not None
         header, _ = split_header(data)
@@ -228,9 +245,11 @@ class Reception:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
-        accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
+        accepted = self._queue.accept(
+            entry, stored, tell_acceptance(visit, transaction), _counted(transaction)
+        )
         counted = self._checks.accounts.count_message(visit.account, accepted)
-        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
+        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, transaction, entry))
 
     def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
         """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
@@ -259,12 +278,13 @@ class Reception:
             if content.has_failed:
                 return self._give_up(visit, transaction)
             entry = self._make_entry(transaction, stored, content.is_8bit)
-            accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
+            story = tell_acceptance(visit, transaction)
+            accepted = self._queue.accept(entry, stored, story, _counted(transaction))
             await self._checks.accounts.count_message(visit.account, accepted)
         except BaseException:
             content.discard()
             raise
-        return self._accepted(None, visit, entry)
+        return self._accepted(None, visit, transaction, entry)
 
     def _make_entry(self, transaction: Transaction, stored: Content, is_8bit: bool) -> QueueEntry:
         content = transaction.content
@@ -278,7 +298,9 @@ class Reception:
             due_at=content.started_at,
         )
 
-    def _accepted(self, _: object, visit: Visit, entry: QueueEntry) -> Reply:
+    def _accepted(self, _: object, visit: Visit, transaction: Transaction, entry: QueueEntry) -> Reply:
+        if transaction.place is not None:
+            transaction.place.count()
         login = visit.account.login if visit.account else None
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
         return reply.queued(entry.queue_id)
@@ -304,3 +326,12 @@ class Reception:
     def _transaction_aborted(self, visit: Visit, event: TransactionAborted) -> Answer:
         visit.drop_transaction()
         return None
+
+
+def _counted(transaction: Transaction) -> ClientEvent | None:
+    return None if transaction.place is None else transaction.place.event()
+
+
+def _over(answer: Reply, transaction: Transaction) -> Reply:
+    transaction.give_back_place()
+    return answer

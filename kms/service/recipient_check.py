@@ -29,6 +29,7 @@ from kms.policy.relay import RelayVerdict
 from kms.policy.transaction import TransactionRules, judge_recipient_count
 from kms.protocol.smtp_events import RecipientOffered
 from kms.service.account_check import AccountCheck
+from kms.service.client_check import ClientCheck
 from kms.service.directory import DirectoryCache
 from kms.service.quota import Quota
 from kms.service.relay_check import RelayCheck
@@ -53,6 +54,7 @@ class RecipientCheck:
         directory: who exists.
         relay: whether the client may send to foreign domains.
         quota: whether a mailbox is full.
+        clients: whether the client has tried too many unknown recipients.
         accounts: the limits of a login.
     """
 
@@ -62,12 +64,14 @@ class RecipientCheck:
         directory: DirectoryCache,
         relay: RelayCheck,
         quota: Quota,
+        clients: ClientCheck,
         accounts: AccountCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._quota = quota
+        self._clients = clients
         self._accounts = accounts
 
     def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
@@ -81,7 +85,7 @@ class RecipientCheck:
         home = self._home_of(visit, path)
         match self._kind(home):
             case DomainKind.LOCAL:
-                return self._judge_local(home)
+                return self._judge_local(visit, home)
             case DomainKind.RELAY:
                 return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
             case DomainKind.FOREIGN:
@@ -117,10 +121,12 @@ class RecipientCheck:
         kind = classify_domain(self._directory.current, path.domain)
         return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
 
-    def _judge_local(self, home: Mailbox) -> Decision | None:
+    def _judge_local(self, visit: Visit, home: Mailbox) -> Decision | None:
         resolution = self._directory.resolve(home)
         if isinstance(resolution, Resolved):
             return None if self._with_quota(resolution) else _accept_local(resolution)
+        if isinstance(resolution, UnknownRecipient):
+            return self._clients.judge_unknown_recipient(visit)
         rule, refusal = _refusal_of(resolution)
         return Decision(rule, refusal)
 
@@ -155,8 +161,6 @@ def _accept_local(resolution: Resolved) -> Decision:
 
 def _refusal_of(resolution: Resolution) -> tuple[Rule, Reply]:
     match resolution:
-        case UnknownRecipient():
-            return Rule.UNKNOWN_RECIPIENT, reply.UNKNOWN_RECIPIENT
         case DisabledMailbox():
             return Rule.MAILBOX_DISABLED, reply.MAILBOX_DISABLED
         case AliasLoop():

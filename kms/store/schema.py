@@ -17,6 +17,9 @@ from pathlib import Path
 from sqlite3 import Connection
 from urllib.parse import quote
 
+from kms.store.account_tables import ACCOUNT_TABLES
+from kms.store.client_tables import CLIENT_TABLES
+
 IN_MEMORY = ":memory:"
 
 MAX_US = 253_402_300_799_999_999
@@ -153,17 +156,7 @@ _DECISIONS = (
     """,
 )
 
-_ACCOUNT_LIMITS = (
-    "ALTER TABLE account ADD COLUMN messages_per_hour INTEGER",
-    "ALTER TABLE account ADD COLUMN messages_per_day INTEGER",
-    "ALTER TABLE account ADD COLUMN max_message_octets INTEGER",
-    "CREATE TABLE account_message (id INTEGER PRIMARY KEY, login TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT",
-    "CREATE TABLE account_contact (login TEXT NOT NULL, recipient TEXT NOT NULL, first_us INTEGER NOT NULL,"
-    " PRIMARY KEY (login, recipient)) STRICT, WITHOUT ROWID",
-    "CREATE INDEX account_contact_first ON account_contact (first_us)",
-)
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS, _ACCOUNT_LIMITS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS, CLIENT_TABLES, ACCOUNT_TABLES)
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
 
 _SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")

@@ -235,7 +235,7 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[limits]\nmessages_per_hour = 5",
+            "[limits]\nobserve = max_recipients",
             "[listen]\nlmtp = unix:lmtp.sock",
             "[pop3]\napop = yes",
             "[auth]\nmechanisms = PLAIN, CRAM-MD5",
@@ -282,7 +282,6 @@ class TestWhatIsNotThereYet:
             "[delivery]\ntls = verify",
             "[delivery]\nsmarthost_auth = pop3",
             "[routes]\nexample.net = mx",
-            "[limits]\nclient_must_have_ptr = yes",
             "[store]\ndatabase = postgresql://kms@db/kms",
             "[queue]\noffline = yes",
             "[spf]\naction = block",

@@ -66,7 +66,16 @@ WORLDS: dict[str, dict[str, Any]] = {
 RATES = AccountRules(messages_per_hour=1, messages_per_day=7)
 BRAKES = AccountRules(max_message_octets=15, new_recipients_per_day=1)
 GATEWAYS = GatewayRules(GROUP, alarm=1, suspends_trust=True)
-NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED}
+LIMITS_OF_CLIENTS = {
+    Rule.CLIENT_FINE,
+    Rule.HARVEST_BLOCK,
+    Rule.CONNECTIONS_PER_CLIENT,
+    Rule.CLIENT_MUST_HAVE_PTR,
+    Rule.MESSAGES_PER_HOUR,
+    Rule.DIRECTORY_HARVEST,
+}
+"""Judged at connect, or off in these worlds: see test_client_check.py."""
+NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED, *LIMITS_OF_CLIENTS}
 """A made-up client logs in now; whose account is disabled cannot."""
 
 

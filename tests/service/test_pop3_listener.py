@@ -184,7 +184,7 @@ class World:
 
     def connect(self) -> tuple[Pop3Connection, Wire]:
         connection = self.factory.buildProtocol(None)
-        assert connection is not None
+        assert isinstance(connection, Pop3Connection)
         wire = Wire()
         attach(connection, wire)
         return connection, wire
