@@ -139,8 +139,8 @@ class SmtpServerSession:
         self._output.clear()
         return data
 
-    def next_event(self) -> Event | None:
-        """Go on to the next event; None while a question waits, or when more octets are needed."""
+    def next_event(self, most_lines: int = 0) -> Event | None:
+        """Go on to the next event; None while a question waits, for more octets, or after so many lines."""
         while self._pending is None and self._state.is_reading:
             if self._content is not None:
                 return self._read_content(self._content)
@@ -148,7 +148,8 @@ class SmtpServerSession:
             if line is None:
                 return None
             event = self._take_line(line)
-            if event is not None:
+            most_lines -= 1
+            if event is not None or most_lines == 0:
                 return event
         return None
 

@@ -47,7 +47,7 @@ from kms.store.maildir_listing import MessageGone
 _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
 _STRANGER_SECONDS = 3600.0  # whoever has not logged in by then does not hold a slot any longer
-HASTY_CLOSING_SECONDS = 0.5  # at shutdown: nobody who does not answer close_notify holds the process
+HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 _SHUTTING_DOWN = "[SYS/TEMP] Server is shutting down"
 _log = Logger(namespace="kms.pop3")
 

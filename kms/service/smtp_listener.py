@@ -31,11 +31,9 @@ from kms.service.wire import send_now
 __all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
 
 _MOST_BUFFERED_OCTETS = 64 * 1024
-_SWEEP_SECONDS = 1.0
-_CLOSING_SECONDS = 10.0
-_HASTY_CLOSING_SECONDS = (
-    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
-)
+_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
+_SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
+_HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 
 
 @implementer(IPushProducer)
@@ -135,21 +133,24 @@ class SmtpConnection(Protocol):
         self._is_pumping = True
         session = self.session
         has_moved = session.is_receiving_content
-        while not self._is_stalled:
-            event = session.next_event()
+        for _ in range(0 if self._is_stalled else _MOST_EVENTS_A_TURN):
+            event = session.next_event(_MOST_LINES_A_TURN)
             if event is None:
                 break
             has_moved = True
             self._take(event)
-            if self._waits:
+            if self._waits or self._is_stalled:
                 break
         self._is_pumping = False
-        has_moved = self._flush() or has_moved
+        has_spoken = self._flush()
         if not self._waits:
-            if has_moved:
+            if has_spoken or has_moved:
                 self._await_client()
             if self.factory.is_draining:
                 self.factory.session_paused(self)
+            if has_spoken and session.buffered_octets and not self._is_stalled:
+                self._waits = True  # thousands of commands in a row let other sessions go first
+                self.factory.clock.call_later(0, lambda: self._answered(None))
 
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:

@@ -118,6 +118,23 @@ def answer_all(rig: SmtpRig, client: Client) -> list[str]:
         said += client.hear()
 
 
+def test_thousands_of_commands_in_a_row_let_other_sessions_go_first(rig: SmtpRig) -> None:
+    client, other = rig.greeted(), rig.greeted()
+    client.send(b"NOOP\r\n" * 3000)
+    first = client.wire.read()
+    assert first == b"250 2.0.0 Ok\r\n" * 100
+    assert other.say("NOOP") == ["250 2.0.0 Ok"]
+    assert client.say("QUIT") == ["250 2.0.0 Ok"] * 2900 + ["221 2.0.0 Bye"]
+
+
+def test_a_client_that_leaves_between_two_turns_leaves_nothing(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.send(b"NOOP\r\n" * 300)
+    client.lose()
+    assert client.hear() == ["250 2.0.0 Ok"] * 100
+    assert rig.factory.live == set()
+
+
 def slow_everywhere(folder: Path) -> SmtpRig:
     folder.mkdir()
     rig = SmtpRig(folder, session={"max_failed_commands": 0})
@@ -193,8 +210,8 @@ def test_a_flood_while_a_check_is_pending_stops_the_reading(rig: SmtpRig) -> Non
     assert client.connection.session.buffered_octets <= 64 * 1024 + 6000
     assert client.hear() == []
     resolver.waiting.pop().callback(None)
-    assert client.wire.producerState == "producing"
     said = client.hear()
+    assert client.wire.producerState == "producing"
     assert said == ["250 2.1.0 Sender ok"] + ["250 2.0.0 Ok"] * sent
 
 

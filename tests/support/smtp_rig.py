@@ -267,7 +267,7 @@ class SmtpRig:
         wire = ClientWire(client)
         self._wires.append(wire)
         connection.makeConnection(wire)  # type: ignore[no-untyped-call]
-        connected = Client(connection, wire)
+        connected = Client(connection, wire, self.reactor)
         connected.close_with_server()
         return connected
 
