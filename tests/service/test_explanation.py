@@ -193,6 +193,7 @@ def look_at(rig: SmtpRig) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.timeout(600)
 def test_it_says_what_the_server_does_in_many_thousand_sessions(tmp_path: Path) -> None:
     chance = random.Random(20261124)
     seen: Counter[Rule] = Counter()
