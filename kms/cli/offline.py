@@ -132,6 +132,21 @@ class OfflineStore:
         """See `Administration`."""
         return self._run(lambda store: tell_why(store, identifier))
 
+    def list_blocks(self) -> list[_Facts]:
+        """See `Administration`."""
+        now = datetime.now(UTC)
+        return self._run(lambda store: administration.list_blocks(store, now))
+
+    def lift_blocks(self, address: str) -> _Facts:
+        """See `Administration`."""
+        now = datetime.now(UTC)
+        return self._run(lambda store: administration.lift_blocks(store, address, now))
+
+    def show_limits(self, address: str) -> _Facts:
+        """See `Administration`."""
+        now = datetime.now(UTC)
+        return self._run(lambda store: administration.show_limits(store, address, now))
+
 
 def become_owner(folder: Path) -> None:
     """Let root act as the owner of `folder` from now on; where it does not exist yet, nothing changes."""

@@ -72,6 +72,30 @@ def _read_size(_context: click.Context, _parameter: click.Parameter, text: str |
         raise click.BadParameter(str(fault)) from None
 
 
+_SERVERS = object()
+
+
+def _read_limit(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+    return _parse_limit(text, int)
+
+
+def _read_size_limit(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+    return _parse_limit(text, parse_size)
+
+
+def _parse_limit(text: str | None, parse: Callable[[str], int]) -> object:
+    """Read a limit of an account's own; `default` gives it back to the server's."""
+    if text is None or text == "default":
+        return text and _SERVERS
+    try:
+        number = parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if number < 0:
+        raise click.BadParameter("a limit is 0 (none) or more")
+    return number
+
+
 def _refuse_later(_context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Refuse an option whose feature is missing: to ignore a limit would be worse."""
     if value is not None:
@@ -103,9 +127,16 @@ def _later(name: str, **options: Any) -> Callable[[_Command], _Command]:
     "--own-domains-only/--no-own-domains-only", default=None, help="May send to local domains only."
 )
 @click.option("--language", help='Of the reports it gets; "" = the server\'s.')
-@_later("--messages-per-hour")
-@_later("--messages-per-day")
-@_later("--max-message-size")
+@click.option(
+    "--messages-per-hour", callback=_read_limit, help="It may send; 0 = no limit, default = the server's."
+)
+@click.option("--messages-per-day", callback=_read_limit, help="The same within a day.")
+@click.option(
+    "--max-message-size",
+    "max_message_octets",
+    callback=_read_size_limit,
+    help="Of what it sends, as 5 MB; 0 = no limit, default = the server's.",
+)
 @click.option("--apop", "may_use_apop", type=bool, help="yes: APOP, from the next password on; " + _SECRET)
 @click.option(
     "--cram", "may_use_cram", type=bool, help="yes: CRAM-MD5, from the next password on; " + _SECRET
@@ -114,6 +145,7 @@ def _later(name: str, **options: Any) -> Callable[[_Command], _Command]:
 def change(session: Session, login: str, **options: Any) -> None:
     """Change an account."""
     changes = {key: value for key, value in options.items() if value not in (None, ())}
+    changes = {key: None if value is _SERVERS else value for key, value in changes.items()}
     for key in ("forward_to", "extra_senders"):
         if key in changes:
             changes[key] = [item for item in changes[key] if item]

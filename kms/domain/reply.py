@@ -99,6 +99,16 @@ TOO_MANY_FAILED_LOGINS = Reply(421, EnhancedStatus(4, 7, 0), "Too many failed lo
 NOT_SMTP = Reply(554, EnhancedStatus(5, 5, 1), "This is a mail server")
 ONLY_QUIT = Reply(503, status.INVALID_COMMAND, "Not served here; only QUIT is left")
 LINE_WITHOUT_END = Reply(421, EnhancedStatus(4, 5, 0), "Line without end, closing connection")
+BLOCKED_FOR_HARVESTING = Reply(
+    421, EnhancedStatus(4, 7, 0), "Your address is blocked: too many unknown recipients; try again later"
+)
+TOO_MANY_CONNECTIONS = Reply(
+    421, EnhancedStatus(4, 7, 0), "Too many connections from your address, try again later"
+)
+NO_PTR_RECORD = Reply(554, EnhancedStatus(5, 7, 25), "Your address has no reverse DNS entry (PTR)")
+PTR_LOOKUP_TROUBLE = Reply(
+    421, EnhancedStatus(4, 7, 25), "The reverse DNS entry of your address cannot be looked up now"
+)
 
 
 def greeting(hostname: str, protocol: str = "ESMTP") -> Reply:
@@ -155,6 +165,7 @@ def challenge(base64_text: str) -> Reply:
 AUTHENTICATED = Reply(235, status.AUTHENTICATED, "Authentication successful")
 AUTHENTICATION_FAILED = Reply(535, EnhancedStatus(5, 7, 8), "Authentication failed")
 AUTHENTICATION_TROUBLE = Reply(454, EnhancedStatus(4, 7, 0), "Temporary authentication failure")
+LOGIN_REFUSED = Reply(454, EnhancedStatus(4, 7, 0), "Too many failed logins, try again later")
 AUTHENTICATION_CANCELLED = Reply(501, EnhancedStatus(5, 7, 0), "Authentication cancelled")
 AUTHENTICATION_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), "Authentication exchange line is too long")
 BAD_LOGIN_DATA = Reply(501, EnhancedStatus(5, 5, 2), "Not what the mechanism asks for")
@@ -174,9 +185,22 @@ SENDER_NOT_OWNED = Reply(553, status.NOT_AUTHORIZED, "This sender address is not
 LOCAL_SENDER_NEEDS_AUTH = Reply(553, status.NOT_AUTHORIZED, "Log in to send from a local address")
 LOW_DISK_SPACE = Reply(452, status.SYSTEM_FULL, "Not enough free space, try again later")
 DECLARED_TOO_LARGE = Reply(552, EnhancedStatus(5, 3, 4), "Message is larger than the limit")
+TOO_MANY_MESSAGES = Reply(
+    450, EnhancedStatus(4, 7, 1), "Too many messages from your address within an hour, try again later"
+)
 SENDER_DOMAIN_UNKNOWN = Reply(550, EnhancedStatus(5, 1, 8), "The sender's domain does not exist")
 SENDER_DOMAIN_NULL_MX = Reply(550, EnhancedStatus(5, 7, 27), "The sender's domain takes no mail")
 SENDER_DOMAIN_TROUBLE = Reply(451, EnhancedStatus(4, 1, 8), "The sender's domain cannot be looked up now")
+
+ACCOUNT_HOUR_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has sent its messages of this hour, try later"
+)
+ACCOUNT_DAY_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has sent its messages of this day, try later"
+)
+ACCOUNT_MESSAGE_TOO_LARGE = Reply(
+    552, EnhancedStatus(5, 3, 4), "Message is larger than your account may send"
+)
 
 # RCPT
 
@@ -184,12 +208,19 @@ RECIPIENT_OK = Reply(250, status.RECIPIENT_OK, "Recipient ok")
 BAD_RECIPIENT_SYNTAX = Reply(501, status.BAD_MAILBOX_SYNTAX, "Bad recipient address syntax")
 RECIPIENT_NEEDS_SMTPUTF8 = Reply(550, EnhancedStatus(5, 6, 7), "An address outside ASCII needs SMTPUTF8")
 UNKNOWN_RECIPIENT = Reply(550, status.BAD_MAILBOX, "No such mailbox here")
+TOO_MANY_UNKNOWN_RECIPIENTS = Reply(
+    421, EnhancedStatus(4, 7, 0), "Too many unknown recipients, your address is blocked for a time"
+)
 MAILBOX_FULL = Reply(452, EnhancedStatus(4, 2, 2), "Mailbox is full")
 MAILBOX_DISABLED = Reply(550, EnhancedStatus(5, 2, 1), "Mailbox is disabled")
 TOO_MANY_RECIPIENTS = Reply(452, EnhancedStatus(4, 5, 3), "Too many recipients")
 ALIAS_LOOP = Reply(550, status.ROUTING_LOOP, "Alias loop")
 NO_POSTMASTER_YET = Reply(451, status.OTHER_SYSTEM_TROUBLE, "No postmaster yet, try again later")
 OWN_DOMAINS_ONLY = Reply(550, status.NOT_AUTHORIZED, "This account may send to local domains only")
+
+ACCOUNT_RECIPIENTS_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has written to its new recipients of this day, try later"
+)
 
 
 def relaying_denied(recipient: str) -> Reply:

@@ -108,4 +108,5 @@ class LoginRefusal(enum.Enum):
     WRONG = "[AUTH] Login failed"
     IN_USE = "[IN-USE] Mailbox is in use by another session"
     TOO_SOON = "[LOGIN-DELAY] Too soon after the last login, try again later"
+    REFUSED = "[SYS/TEMP] Too many failed logins, try again later"
     TROUBLE = "[SYS/TEMP] Temporary trouble here, try again later"

@@ -15,12 +15,16 @@ from kms.config.network_kinds import LogTarget, endpoint_port
 from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
+from kms.domain.decision import Rule
 from kms.policy.routing import RoutingRules
 from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
+from kms.service.account_check import AccountCounts, follow_accounts
+from kms.service.alarms import Alarms, follow_trips
 from kms.service.bounces import Bounces
 from kms.service.checks import LiveState, build_checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.connection_pool import PoolRules
 from kms.service.database import Database
@@ -30,20 +34,26 @@ from kms.service.dns import DnsResolver
 from kms.service.entrances import Entrances
 from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
+from kms.service.gateway_watch import GatewayWatch
+from kms.service.guarded_portal import GuardedPortal
 from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
 from kms.service.login_checker import LoginChecker
 from kms.service.login_delay import LoginDelay
+from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
 from kms.service.mailbox_janitor import MailboxJanitor
 from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
 from kms.service.outbound import Outbound, OutboundRules
+from kms.service.own_address import OwnAddresses
+from kms.service.pop3_gate import Pop3Gate
 from kms.service.pop3_listener import Pop3Factory
 from kms.service.pop3_log import Pop3Logs
-from kms.service.portal import LoginPortal, Realm, WindowChecker
+from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
 from kms.service.quota import Quota, follow_quota
@@ -82,6 +92,7 @@ class App:
         self.hostname = settings.server.hostname or socket.getfqdn()
         self._build_foundation(settings)
         self._build_delivery(settings)
+        self._build_guards(settings)
         self._build_reception(settings)
         self._build_listeners(settings)
 
@@ -95,6 +106,8 @@ class App:
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
         self.janitor = MailboxJanitor(self.mailboxes, clock)
         self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
+        self.windows.max_users = settings.relay.pop_window_max_users
+        self.ledger = ClientLedger(self.database, clock, self.security_log)
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
@@ -106,8 +119,12 @@ class App:
         hashing = HashingQueue(self.hashing, reactor, _HASHING_THREADS)
         self.logins = LoginChecker(self.directory, self.database, hashing, clock, settings.auth.has_scram)
         self.login_delay = LoginDelay(clock, settings.pop3.login_delay)
+        self.own = OwnAddresses(clock)
+        self.guard = LoginGuard(
+            settings.login_rules, self.directory, self.ledger, self.security_log, clock, self.own.has
+        )
         realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
-        self.portal = LoginPortal(realm, self.logins, WindowChecker(self.windows))
+        self.portal = GuardedPortal(realm, self.logins, WindowChecker(self.windows), self.guard)
 
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
@@ -148,8 +165,7 @@ class App:
             self.clock,
         )
 
-    def _build_reception(self, settings: Settings) -> None:
-        logs = (self.mail_log, self.security_log)
+    def _build_guards(self, settings: Settings) -> None:
         self.notices = Notices(
             self.hostname,
             settings.queue.language,
@@ -159,12 +175,35 @@ class App:
             self.queue,
             self.mail_log,
         )
+        self.alarms = Alarms(
+            settings.limits.alarm_after, self.notices.tell_alarm, self.security_log, self.clock
+        )
+        self.guard.on_tripped = self.alarms.tripped
+        self.gateways = GatewayWatch(
+            settings.gateway_rules, self.alarms.found_gateway, self.clock, self.own.has, self.directory
+        )
+        self.account_counts = AccountCounts(self.database, self.clock)
+
+    def _build_reception(self, settings: Settings) -> None:
+        logs = (self.mail_log, self.security_log)
         quota = Quota(self.mailboxes, self.notices.tell_full)
-        self.state = LiveState(self.portal, quota, self.resolver, self.space.octets)
+        self.state = LiveState(
+            self.portal,
+            quota,
+            self.resolver,
+            self.space.octets,
+            self.ledger,
+            self.gateways,
+            self.account_counts,
+        )
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         self._keep_decisions(settings)
+        LimitEffects(self.checks.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, quota, self.directory)
+        self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_trips(self.decisions, self.alarms)
+        follow_accounts(self.decisions, self.account_counts, self.alarms.braked)
         self.explainer = Explainer(
             self.database,
             self.state,
@@ -182,6 +221,7 @@ class App:
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
@@ -200,6 +240,12 @@ class App:
             )
             for name in SMTP_SERVICES
         }
+        self.pop3_gate = Pop3Gate(
+            settings.pop3.connections_per_client,
+            lambda client: self.checks.clients.limits.is_exempt(client),
+            self.ledger,
+            self.security_log,
+        )
         self.pop3 = {
             name: Pop3Factory(
                 portal=self.portal,
@@ -210,6 +256,7 @@ class App:
                 may_send_plain_passwords=self.may_send_plain_passwords,
                 log=Pop3Logs(self.mail_log, self.security_log),
                 clock=self.clock,
+                gate=self.pop3_gate,
             )
             for name in POP3_SERVICES
         }
@@ -274,6 +321,7 @@ class App:
         self.settings = settings
         self.checks.use(settings)
         self._keep_decisions(settings)
+        self.pop3_gate.limit = settings.pop3.connections_per_client
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules
@@ -282,6 +330,10 @@ class App:
         self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
+        self.windows.max_users = settings.relay.pop_window_max_users
+        self.guard.rules = settings.login_rules
+        self.alarms.after = settings.limits.alarm_after
+        self.gateways.rules = settings.gateway_rules
         self.logins.with_scram = settings.auth.has_scram
         self.login_delay.length = settings.pop3.login_delay
         for name, factory in self.smtp.items():

@@ -134,6 +134,7 @@ class MailServer(service.Service):
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         self._tell_of_open_relay()
+        app.ledger.start()
         app.runner.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -156,12 +157,19 @@ class MailServer(service.Service):
 
     def _forget_old(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_store()).addErrback(
-            lambda failure: self._log.failure("Old windows and decisions could not be removed", failure)
+            lambda failure: self._log.failure(
+                "Old windows, decisions and counts could not be removed", failure
+            )
         )
 
     async def _sweep_store(self) -> None:
         await self.app.windows.sweep()
         await self.app.decisions.sweep()
+        await self.app.account_counts.sweep()
+        self.app.guard.sweep()
+        self.app.alarms.sweep()
+        self.app.gateways.sweep()
+        await self.app.ledger.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
@@ -231,6 +239,7 @@ class MailServer(service.Service):
         app = self.app
         if self._sweep.running:
             self._sweep.stop()
+        app.ledger.stop()
         await app.database.stop()
         app.janitor.stop()
         app.mailboxes.stop()

@@ -5,8 +5,7 @@ one that sends more than it lets us answer is not read. A mailbox is given back 
 a client may come again at once; and always when the connection is lost, also when that is while the login is
 being proved. An error in the middle of a message cuts the connection: it never looks like the message's end.
 
-Flow: made by pop3_listener.py; a login goes to portal.py; files are read in the mailbox thread
-(mailboxes.py).
+Flow: made by pop3_listener.py; a login goes to portal.py; files are read by mailboxes.py in its thread.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ from kms.service.clock import Clock
 from kms.service.hashing_queue import LoginsBusy
 from kms.service.login_checker import Login
 from kms.service.login_delay import LoginTooSoon
+from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
 from kms.service.pop3_log import Pop3Log
 from kms.service.portal import IMailboxAvatar, LoginPortal
@@ -259,8 +259,9 @@ class Pop3Connection(Protocol):
         except UnauthorizedLogin:
             service.log.login_failed(offer.user, self._client, offer.mechanism)
             self._session.refuse_login(LoginRefusal.WRONG)
-        except MailboxInUse:
-            self._session.refuse_login(LoginRefusal.IN_USE)
+        except (LoginRefused, MailboxInUse) as refused:
+            is_in_use = isinstance(refused, MailboxInUse)
+            self._session.refuse_login(LoginRefusal.IN_USE if is_in_use else LoginRefusal.REFUSED)
         except LoginTooSoon:
             self._session.refuse_login(LoginRefusal.TOO_SOON)
         except LoginsBusy:

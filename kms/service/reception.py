@@ -34,21 +34,24 @@ from kms.protocol.smtp_events import (
     TransactionAborted,
     VerifierWanted,
 )
+from kms.service.arrivals import Arrivals
 from kms.service.checks import Checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.content_check import refusal_of
 from kms.service.decisions import Case, Decisions
 from kms.service.hashing_queue import LoginsBusy
 from kms.service.incoming import BodyFiles, IncomingContent
 from kms.service.login_checker import Login
+from kms.service.login_guard import LoginRefused
 from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_acceptance
 from kms.service.portal import IRelayAvatar, LoginPortal, RelayAvatar
 from kms.service.queue import Queue
-from kms.service.recipient_check import transaction_of
 from kms.service.security_log import SecurityLog
 from kms.service.trace_fields import TraceFields
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Transaction, Visit, transaction_of
+from kms.store.client_ledger import ClientEvent
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
 
@@ -60,6 +63,7 @@ class Reception:
         checks: decide.
         decisions: carries out what they decide.
         portal: proves logins.
+        ledger: counts what clients do.
         queue: takes the message.
         files: where large contents go while they come.
         trace: composes the fields that go before a content.
@@ -72,6 +76,7 @@ class Reception:
         checks: Checks,
         decisions: Decisions,
         portal: LoginPortal,
+        ledger: ClientLedger,
         queue: Queue,
         files: BodyFiles,
         trace: TraceFields,
@@ -86,6 +91,7 @@ class Reception:
         self._trace = trace
         self._mail_log, self._security_log = logs
         self._clock = clock
+        self._arrivals = Arrivals(checks, decisions, ledger, self._mail_log)
         self._log = Logger(namespace="kms.reception")
         self._answers: dict[type, Callable[[Visit, Any], Answer]] = {
             SenderOffered: self._sender_offered,
@@ -111,14 +117,14 @@ class Reception:
             trouble = self._trouble(Failure())
             return trouble if isinstance(event, Question) else None
 
-    def connected(self, visit: Visit) -> None:
-        """A client has connected."""
-        self._mail_log.connected(visit.client)
+    def connected(self, visit: Visit) -> Reply | Deferred[Reply | None] | None:
+        """A client has connected; see `Arrivals.connected`."""
+        return self._arrivals.connected(visit)
 
     def connection_lost(self, visit: Visit) -> None:
         """The session is over, however: what was not committed is forgotten."""
         visit.drop_transaction()
-        self._mail_log.disconnected(visit.client)
+        self._arrivals.gone(visit)
 
     def _wait(self, coroutine: Coroutine[Any, Any, Reply]) -> Deferred[Reply]:
         return Deferred.fromCoroutine(coroutine).addErrback(self._trouble)
@@ -138,8 +144,9 @@ class Reception:
 
     def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
         said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
-        if not decision.is_refusal:
-            visit.transaction = Transaction(event.reverse_path, request=event.request)
+        if not decision.is_refusal and not visit.is_over:
+            place = self._arrivals.reserve_place(visit)
+            visit.transaction = Transaction(event.reverse_path, place=place, request=event.request)
             visit.transaction.decisions.append((Stage.MAIL, "", decision))
         return said
 
@@ -178,6 +185,8 @@ class Reception:
         except UnauthorizedLogin:
             self._security_log.smtp_login_failed(visit.client, event.mechanism)
             return reply.AUTHENTICATION_FAILED
+        except LoginRefused:
+            return reply.LOGIN_REFUSED
         except LoginsBusy:
             return reply.AUTHENTICATION_TROUBLE
         except Exception:
@@ -224,22 +233,42 @@ class Reception:
     def _content_ended(self, visit: Visit, event: ContentEnded) -> Answer:
         transaction, visit.transaction = visit.transaction, None
         assert transaction is not None
-        content = self._content_of(visit, transaction)
-        if content.is_empty:
-            return self._small_content_ended(visit, transaction, event.data)
-        return self._wait(self._large_content_ended(visit, transaction, event.data))
+        try:
+            content = self._content_of(visit, transaction)
+            if content.is_empty:
+                answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
+            else:
+                answer = self._wait(self._large_content_ended(visit, transaction, event.data))
+        except BaseException:
+            transaction.give_back_place()
+            raise
+        if isinstance(answer, Reply):
+            transaction.give_back_place()
+            return answer
+        return answer.addCallback(_over, transaction)
 
-    def _small_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Answer:
+    def _small_content_ended(
+        self, visit: Visit, transaction: Transaction, data: bytes
+    ) -> Reply | Deferred[Reply]:
         content = transaction.content
         assert content is not None
         header, _ = split_header(data)
         refusal = self._checks.contents.judge(transaction, header, count_received(header))
+        refusal = refusal or self._judge_account(visit, len(data))
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(visit, transaction, stored, header, is_8bit=not data.isascii())
-        accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
-        return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
+        accepted = self._queue.accept(
+            entry, stored, tell_acceptance(visit, transaction), _counted(transaction)
+        )
+        counted = self._checks.accounts.count_message(visit.account, accepted)
+        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, transaction, entry))
+
+    def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
+        """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
+        accounts = self._checks.accounts
+        return accounts.split(accounts.judge_message(visit, octets))[0]
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
         content = transaction.content
@@ -255,6 +284,7 @@ class Reception:
                 return self._give_up(visit, transaction)
             scanner = content.scanner
             refusal = self._checks.contents.judge(transaction, scanner.header, scanner.received_count)
+            refusal = refusal or self._judge_account(visit, content.octets)
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
@@ -262,11 +292,13 @@ class Reception:
             if content.has_failed:
                 return self._give_up(visit, transaction)
             entry = self._make_entry(visit, transaction, stored, scanner.header, is_8bit=content.is_8bit)
-            await self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
+            story = tell_acceptance(visit, transaction)
+            accepted = self._queue.accept(entry, stored, story, _counted(transaction))
+            await self._checks.accounts.count_message(visit.account, accepted)
         except BaseException:
             content.discard()
             raise
-        return self._accepted(None, visit, entry)
+        return self._accepted(None, visit, transaction, entry)
 
     def _make_entry(
         self, visit: Visit, transaction: Transaction, stored: Content, header: bytes, *, is_8bit: bool
@@ -286,7 +318,9 @@ class Reception:
             due_at=content.started_at,
         )
 
-    def _accepted(self, _: object, visit: Visit, entry: QueueEntry) -> Reply:
+    def _accepted(self, _: object, visit: Visit, transaction: Transaction, entry: QueueEntry) -> Reply:
+        if transaction.place is not None:
+            transaction.place.count()
         login = visit.account.login if visit.account else None
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
         return reply.queued(entry.queue_id)
@@ -312,3 +346,12 @@ class Reception:
     def _transaction_aborted(self, visit: Visit, event: TransactionAborted) -> Answer:
         visit.drop_transaction()
         return None
+
+
+def _counted(transaction: Transaction) -> ClientEvent | None:
+    return None if transaction.place is None else transaction.place.event()
+
+
+def _over(answer: Reply, transaction: Transaction) -> Reply:
+    transaction.give_back_place()
+    return answer

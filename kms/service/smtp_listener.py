@@ -7,11 +7,8 @@ session costs no timer. No decision is made here: the reception answers the even
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,43 +19,23 @@ from kms.domain import reply
 from kms.domain.address_group import ClientAddress
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
-from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
+from kms.protocol.smtp_server import SmtpServerSession
 from kms.service.channel_bindings import read_bindings
 from kms.service.clock import Clock
 from kms.service.data_rate import DataRate
 from kms.service.entrance import address_of, client_of
 from kms.service.reception import Reception
+from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.tls import describe
 from kms.service.visit import Visit
 from kms.service.wire import send_now
+
+__all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
 
 _MOST_BUFFERED_OCTETS = 64 * 1024
 _MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
 _SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
 _HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
-
-
-@attrs.frozen
-class SmtpServiceRules:
-    """How one SMTP port behaves.
-
-    Attributes:
-        session: what its sessions say.
-        is_submission: only AUTH counts for relaying.
-        is_tls_at_once: the port speaks TLS from the first octet.
-        command_timeout: how long a client may take for one command, or for the next part of its message.
-        session_timeout: how long a session may last in all.
-        may_send_plain_passwords: from this address PLAIN and LOGIN are offered without TLS.
-        minimum_data_rate: octets a second that must come of a message, over any minute; 0 = as slow as it likes.
-    """
-
-    session: SmtpServerSettings
-    is_submission: bool
-    is_tls_at_once: bool
-    command_timeout: timedelta
-    session_timeout: timedelta
-    may_send_plain_passwords: Callable[[ClientAddress], bool]
-    minimum_data_rate: int = 0
 
 
 @implementer(IPushProducer)
@@ -98,10 +75,23 @@ class SmtpConnection(Protocol):
         )
         self.transport.registerProducer(self, True)
         factory.live.add(self)
-        factory.reception.connected(self.visit)
-        self.session.greet(reply.SHUTTING_DOWN if factory.is_draining else factory.greeting)
+        refusal = factory.reception.connected(self.visit)
+        if isinstance(refusal, Deferred):
+            self._waits = True
+            refusal.addCallback(self._greet)
+        else:
+            self._greet(refusal)
+
+    def _greet(self, refusal: Reply | None) -> None:
+        self._waits = False
+        factory = self.factory
+        greeting = reply.SHUTTING_DOWN if factory.is_draining else refusal or factory.greeting
+        self.session.greet(greeting)
         self._await_client()
         self._flush()
+        if self.session.buffered_octets:  # it talked before it was greeted
+            self._pump()
+            self._balance()
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the session, and go on unless it waits for an answer."""

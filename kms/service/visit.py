@@ -14,6 +14,7 @@ from kms.domain.dsn_request import MessageRequest, RecipientRequest
 from kms.domain.envelope import Recipient
 from kms.policy.relay import Authentication
 from kms.protocol.smtp_server import SmtpServerSession
+from kms.service.client_ledger import Place
 from kms.service.incoming import IncomingContent
 
 
@@ -26,6 +27,7 @@ class Transaction:
         accepted: how many RCPT were answered 250; more or fewer than the targets, because of aliases.
         only_recipient: what the only accepted RCPT named; None with none, or with several.
         content: what has come of the message; None before DATA.
+        place: of the message among those of its client in an hour; None where it is not counted.
         decisions: why it has come so far: when, about whom, and what was decided.
         request: what MAIL asked of reports.
     """
@@ -35,8 +37,14 @@ class Transaction:
     accepted: int = 0
     only_recipient: Mailbox | None = None
     content: IncomingContent | None = None
+    place: Place | None = None
     decisions: list[tuple[Stage, str, Decision]] = attrs.field(factory=list)
     request: MessageRequest | None = None
+
+    def give_back_place(self) -> None:
+        """The transaction is over; nothing happens where its message was counted."""
+        if self.place is not None:
+            self.place.give_back()
 
     def add(
         self, targets: tuple[Mailbox, ...], original: Mailbox, request: RecipientRequest | None = None
@@ -70,6 +78,8 @@ class Visit:
             matters, for it costs a system call.
         account: who logged in; None before the session has said so.
         ahead_seconds: how far ahead of now a made-up session is (`kmsctl explain --at`); 0 for a real one.
+        is_counted: it is one of the connections of its client in the ledger.
+        is_over: the connection is lost; what is still waited for has no effect.
     """
 
     client: ClientAddress
@@ -78,6 +88,8 @@ class Visit:
     describe_tls: Callable[[], str | None] = _no_tls
     server_address: Callable[[], ClientAddress | None] = _no_address
     _account: Account | None = None
+    is_counted: bool = False
+    is_over: bool = False
     transaction: Transaction | None = None
     ahead_seconds: float = 0.0
 
@@ -114,6 +126,14 @@ class Visit:
 
     def drop_transaction(self) -> None:
         """Forget the transaction and whatever came of its content."""
-        if self.transaction is not None and self.transaction.content is not None:
-            self.transaction.content.discard()
+        if self.transaction is not None:
+            if self.transaction.content is not None:
+                self.transaction.content.discard()
+            self.transaction.give_back_place()
         self.transaction = None
+
+
+def transaction_of(visit: Visit) -> Transaction:
+    """The transaction that is under way, as it must be at RCPT."""
+    assert visit.transaction is not None, "the session lets RCPT through only within a transaction"
+    return visit.transaction

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from kms.store.account_tables import ACCOUNT_TABLES
+from kms.store.client_tables import CLIENT_TABLES
+
 _FIRST_TABLES = (
     """
     CREATE TABLE message (
@@ -130,5 +133,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _DECISIONS,
     _CHALLENGE_LOGINS,
     _INTERNATIONAL_MAIL_AND_REPORTS,
+    CLIENT_TABLES,
+    ACCOUNT_TABLES,
 )
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""

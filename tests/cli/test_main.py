@@ -87,6 +87,15 @@ class TestUsers:
             "joe@a.test was changed: may_use_apop\n"
         )
 
+    def test_an_account_may_have_limits_of_its_own(self, kmsctl: Kmsctl) -> None:
+        add_joe(kmsctl)
+        limits = ("--messages-per-hour", "5", "--messages-per-day", "0", "--max-message-size", "2 MB")
+        facts = kmsctl("user", "set", "joe@a.test", *limits, "--json").json
+        names = ("messages_per_hour", "messages_per_day", "max_message_octets")
+        assert [facts[name] for name in names] == [5, 0, 2 * 1024 * 1024]
+        facts = kmsctl("user", "set", "joe@a.test", "--messages-per-hour", "default", "--json").json
+        assert [facts[name] for name in names] == [None, 0, 2 * 1024 * 1024]
+
     def test_json_is_given_wherever_it_is_asked_for(self, kmsctl: Kmsctl) -> None:
         add_joe(kmsctl)
         (facts,) = kmsctl("--json", "user", "list").json
@@ -133,7 +142,9 @@ class TestUsers:
             (["user", "set", "joe@a.test", "--quota", "much"], failure.USAGE),
             (["user", "set", "joe@a.test", "--apop"], failure.USAGE),
             (["user", "set", "joe@a.test", "--cram", "perhaps"], failure.USAGE),
-            (["user", "set", "joe@a.test", "--messages-per-day", "5"], failure.UNAVAILABLE),
+            (["user", "set", "joe@a.test", "--messages-per-day", "many"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--messages-per-hour", "-1"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--max-message-size", "5 cows"], failure.USAGE),
             (["user", "frob"], failure.USAGE),
             (["frob"], failure.USAGE),
             (["status"], failure.UNAVAILABLE),

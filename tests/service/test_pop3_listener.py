@@ -30,6 +30,7 @@ from kms.service.clock import ClockOf
 from kms.service.hashing_queue import LoginsBusy
 from kms.service.login_checker import Login
 from kms.service.login_delay import LoginTooSoon
+from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import Mailboxes
 from kms.service.pop3_connection import Pop3Connection
 from kms.service.pop3_listener import Pop3Factory
@@ -131,6 +132,8 @@ class FakePortal(LoginPortal):
         if credentials.user == "slow":
             self.pending = Deferred()
             return self.pending.addCallback(lambda _: self._open())
+        if credentials.user == "guessed":
+            return fail(LoginRefused())
         if credentials.user == "trouble":
             return fail(OSError("the store is down"))
         if credentials.user == "busy":
@@ -199,7 +202,7 @@ class World:
 
     def connect(self) -> tuple[Pop3Connection, Wire]:
         connection = self.factory.buildProtocol(None)
-        assert connection is not None
+        assert isinstance(connection, Pop3Connection)
         wire = Wire()
         attach(connection, wire)
         return connection, wire
@@ -277,6 +280,17 @@ def test_trouble_is_temporary_and_no_failed_login(world: World, logged_failures:
     assert b"-ERR [SYS/TEMP]" in wire.sent()
     assert world.log.lines == []
     assert len(logged_failures) == 1
+
+
+def test_a_login_that_is_not_checked_alarms_no_user_and_is_no_failed_login(
+    world: World, logged_failures: list[Any]
+) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(b"USER guessed\r\nPASS x\r\n" * 12)
+    assert wire.sent().endswith(b"-ERR [SYS/TEMP] Too many failed logins, try again later\r\n")
+    assert not wire.disconnecting
+    assert world.log.lines == []
+    assert logged_failures == []
 
 
 def test_too_many_logins_at_once_are_no_trouble_to_log(world: World, logged_failures: list[Any]) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kms.domain.account import Account
-from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer
 from kms.service.mailboxes import MailboxUsage
 from kms.service.smtp_listener import SmtpConnection
 from tests.support.fakes import FakeResolver
@@ -97,6 +97,10 @@ class SlowResolver(FakeResolver):
     async def lookup_addresses(self, host: str) -> AddressAnswer:
         await self._wait()
         return await super().lookup_addresses(host)
+
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        await self._wait()
+        return await super().lookup_names(address)
 
     async def _wait(self) -> None:
         if self.is_slow:

@@ -23,22 +23,33 @@ from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.address_group import build_groups
 from kms.domain.content import Content, FileContent, InlineContent
-from kms.domain.decision import parse_decision_id
+from kms.domain.decision import Rule, parse_decision_id
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.account_limit import AccountRules
+from kms.policy.gateway import GatewayRules
+from kms.policy.limits import ClientLimits
+from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
+from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
 from kms.service.checks import Checks, LiveState
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
+from kms.service.gateway_watch import GatewayWatch
+from kms.service.guarded_portal import GuardedPortal
 from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
 from kms.service.login_checker import LoginChecker
 from kms.service.login_delay import LoginDelay
+from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
-from kms.service.portal import LoginPortal, Realm, WindowChecker
+from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -112,6 +123,7 @@ class SmtpRig:
         resolver: the DNS.
         session: settings of the protocol session.
         service: fields of `SmtpServiceRules`.
+        limits: how much one client may do; by default any number of unknown recipients.
 
     Attributes:
         stored: entries and contents that were committed, in order.
@@ -128,6 +140,7 @@ class SmtpRig:
         resolver: SlowResolver | None = None,
         session: dict[str, Any] | None = None,
         service: dict[str, Any] | None = None,
+        limits: ClientLimits = ClientLimits(unknown_recipients=0, exempt_group=GROUP),  # noqa: B008
     ) -> None:
         self.reactor = InlineReactor()
         self.clock = ClockOf(self.reactor)
@@ -143,7 +156,7 @@ class SmtpRig:
         self._wires: list[ClientWire] = []
         MADE.append(self)
         self._build_foundation()
-        self._build_reception(relay, rules)
+        self._build_reception(relay, rules, limits)
         self._build_listener(session or {}, service or {})
         self._fill()
 
@@ -157,6 +170,7 @@ class SmtpRig:
         self.directory = DirectoryCache(self.database, SETTINGS)
         self.mailboxes = FakeMailboxes()
         self.windows = RelayWindows(self.database, self.clock, self.security_log, timedelta(minutes=30))
+        self.ledger = ClientLedger(self.database, self.clock, self.security_log)
         self.hashing = InlinePool()
         self.bodies = InlinePool()
         bodies: Any = self.bodies
@@ -167,25 +181,65 @@ class SmtpRig:
         queue = HashingQueue(hashing, reactor, threads=2)
         self.logins = LoginChecker(self.directory, self.database, queue, self.clock)
         self.login_delay = LoginDelay(self.clock, timedelta(0))
+        self.guard = LoginGuard(
+            LoginRules(), self.directory, self.ledger, self.security_log, self.clock, lambda client: False
+        )
         realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
-        self.portal = LoginPortal(realm, self.logins, WindowChecker(self.windows))
+        self.portal = GuardedPortal(realm, self.logins, WindowChecker(self.windows), self.guard)
 
-    def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
+    def _build_reception(self, relay: RelayRules, rules: TransactionRules, limits: ClientLimits) -> None:
         logs = (self.mail_log, self.security_log)
-        self.relay = RelayCheck(relay, self.portal)
+        self.alarms: list[str] = []
+        self.gateways = GatewayWatch(
+            GatewayRules(relay.address_group),
+            lambda address, names, is_suspended: self.alarms.append(f"gateway {address} {names}"),
+            self.clock,
+            lambda client: False,
+            self.directory,
+        )
+        self.relay = RelayCheck(relay, self.portal, self.gateways)
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
-        self.state = LiveState(self.portal, self.quota, self.resolver, lambda: self.free_octets)
-        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, lambda: self.free_octets)
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota)
+        self.account_counts = AccountCounts(self.database, self.clock)
+        self.accounts = AccountCheck(AccountRules(), self.account_counts)
+        self.clients = ClientCheck(limits, self.ledger, self.resolver)
+        self.senders = SenderCheck(
+            rules,
+            self.directory,
+            self.relay,
+            self.resolver,
+            lambda: self.free_octets,
+            self.clients,
+            self.accounts,
+        )
+        self.recipients = RecipientCheck(
+            rules, self.directory, self.relay, self.quota, self.clients, self.accounts
+        )
+        self.state = LiveState(
+            self.portal,
+            self.quota,
+            self.resolver,
+            lambda: self.free_octets,
+            self.ledger,
+            self.gateways,
+            self.account_counts,
+        )
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.relay, self.senders, self.recipients, contents)
+        self.checks = Checks(self.clients, self.relay, self.senders, self.recipients, contents, self.accounts)
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
+        LimitEffects(self.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, self.quota, self.directory)
+        self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_accounts(
+            self.decisions,
+            self.account_counts,
+            lambda limit, login: self.alarms.append(f"{limit.value} {login}"),
+        )
         self.trace = TraceFields(HOSTNAME, lambda: self.relay.rules)
         self.reception = Reception(
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
