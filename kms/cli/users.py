@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -17,6 +17,7 @@ from kms.config.units import parse_size
 
 _Command = Callable[..., None]
 _LATER = "is not there yet"
+_SECRET = "the server then keeps that password readable. no: forget it."
 
 
 @click.group()
@@ -137,8 +138,10 @@ def _later(name: str, **options: Any) -> Callable[[_Command], _Command]:
     callback=_read_size_limit,
     help="Of what it sends, as 5 MB; 0 = no limit, default = the server's.",
 )
-@_later("--apop/--no-apop", default=None)
-@_later("--cram/--no-cram", default=None)
+@click.option("--apop", "may_use_apop", type=bool, help="yes: APOP, from the next password on; " + _SECRET)
+@click.option(
+    "--cram", "may_use_cram", type=bool, help="yes: CRAM-MD5, from the next password on; " + _SECRET
+)
 @pass_session
 def change(session: Session, login: str, **options: Any) -> None:
     """Change an account."""
@@ -153,7 +156,22 @@ def change(session: Session, login: str, **options: Any) -> None:
         check_language(session, changes["language"])
     with session.administration() as administration:
         facts = administration.change_user(login, changes)
-    session.emit(facts, f"{facts['login']} was changed: {', '.join(changes)}")
+    lines = [f"{facts['login']} was changed: {', '.join(changes)}", *_advise(session, facts, changes)]
+    session.emit(facts, "\n".join(lines))
+
+
+def _advise(session: Session, facts: dict[str, Any], changes: dict[str, Any]) -> Iterator[str]:
+    """Say what else must be done for a login that needs the password itself."""
+    settings = session.settings
+    for key, name, is_offered, switch in (
+        ("may_use_apop", "APOP", settings.pop3.apop, "[pop3] apop = yes"),
+        ("may_use_cram", "CRAM-MD5", settings.auth.has_cram, "CRAM-MD5 in [auth] mechanisms"),
+    ):
+        if not changes.get(key):
+            continue
+        if not is_offered:
+            yield f"the server does not offer {name}: it needs {switch}"
+        yield f"{name} works from the next password on: kmsctl user passwd {facts['login']}"
 
 
 @user.command("list")

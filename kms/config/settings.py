@@ -38,7 +38,7 @@ from kms.domain.address_group import AddressGroup, build_groups, parse_client_ad
 from kms.domain.next_hop import HopCredentials, NextHop
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
-from kms.policy.limits import Limit
+from kms.policy.limits import ClientLimits, Limit
 from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.retry import RetryRules
@@ -149,6 +149,20 @@ class Settings:
             sender_domain_must_exist=limits.sender_domain_must_exist,
             sender_must_match_login=self.relay.sender_must_match_login,
             local_sender_needs_auth=self.relay.local_sender_needs_auth,
+        )
+
+    @property
+    def client_limits(self) -> ClientLimits:
+        """How much one client may do."""
+        limits = self.limits
+        return ClientLimits(
+            messages_per_hour=limits.messages_per_hour,
+            connections_per_client=limits.connections_per_client,
+            unknown_recipients=limits.unknown_recipients,
+            unknown_recipients_block=limits.unknown_recipients_block,
+            client_must_have_ptr=limits.client_must_have_ptr,
+            exempt_group=limits.exempt_group,
+            observed=frozenset(map(Limit, limits.observe)),
         )
 
     @property

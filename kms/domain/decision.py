@@ -32,6 +32,12 @@ class Stage(enum.Enum):
 class Rule(enum.Enum):
     """Every rule that decides; the value is a sentence for people, and stands in the records."""
 
+    # at connect
+    CLIENT_FINE = "nothing speaks against the client"
+    HARVEST_BLOCK = "the address is blocked since it tried too many unknown recipients"
+    CONNECTIONS_PER_CLIENT = "the address has connections_per_client connections already"
+    CLIENT_MUST_HAVE_PTR = "the address must have a PTR record (client_must_have_ptr)"
+
     # at MAIL
     SENDER_FINE = "nothing speaks against the sender"
     ACCOUNT_DISABLED = "the account that logged in is not enabled any more"
@@ -39,6 +45,7 @@ class Rule(enum.Enum):
     DECLARED_SIZE = "the declared size is above max_message_size"
     SENDER_MUST_MATCH_LOGIN = "the sender is no address of the account (sender_must_match_login)"
     LOCAL_SENDER_NEEDS_AUTH = "a stranger uses a sender in a local domain (local_sender_needs_auth)"
+    MESSAGES_PER_HOUR = "the address has sent messages_per_hour messages within the last hour"
     SENDER_DOMAIN = "the sender's domain must exist and take mail (sender_domain_must_exist)"
 
     ACCOUNT_MESSAGES_PER_HOUR = "the account has sent its messages of the hour (account_messages_per_hour)"
@@ -66,6 +73,7 @@ class Rule(enum.Enum):
     )
     MAX_RECIPIENTS = "the message has max_recipients already"
     UNKNOWN_RECIPIENT = "the local domain has no such recipient"
+    DIRECTORY_HARVEST = "the address has tried unknown_recipients unknown recipients within the last hour"
     MAILBOX_DISABLED = "the recipient's account is not enabled"
     ALIAS_LOOP = "the recipient's aliases go round in a circle"
     NO_POSTMASTER = "there is no account yet that is postmaster"

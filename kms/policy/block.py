@@ -26,6 +26,8 @@ class BlockKind(enum.Enum):
 
 
 BlockKey = tuple[str, BlockKind, str]
+_End = tuple[float, str, str, str]
+_MOST_STALE_ENDS = 1000  # ends of blocks that were lifted or made anew; then they are swept out
 
 
 @attrs.frozen
@@ -59,7 +61,7 @@ class BlockTable:
 
     def __init__(self) -> None:
         self._blocks: dict[BlockKey, tuple[Block, float]] = {}
-        self._ends: list[tuple[float, str, str, str]] = []
+        self._ends: list[_End] = []
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -67,7 +69,10 @@ class BlockTable:
     def put(self, block: Block, deadline: float) -> None:
         """Block a client; takes the place of the block it had of that kind and account."""
         self._blocks[block.key] = (block, deadline)
-        heapq.heappush(self._ends, (deadline, block.client, block.kind.value, block.account))
+        heapq.heappush(self._ends, _end(block, deadline))
+        if len(self._ends) > 2 * len(self._blocks) + _MOST_STALE_ENDS:
+            self._ends = [_end(*item) for item in self._blocks.values()]
+            heapq.heapify(self._ends)
 
     def find(self, client: str, kind: BlockKind, now: float, account: str = "") -> Block | None:
         """Find the block of a client; None where there is none, or it is over."""
@@ -76,10 +81,10 @@ class BlockTable:
         block, deadline = self._blocks.get((client, kind, account), (None, 0.0))
         return block if deadline > now else None
 
-    def list(self, now: float) -> list[tuple[Block, float]]:
+    def lasting(self, now: float) -> list[tuple[Block, float]]:
         """Give the blocks that last, by client, each with the seconds it has left."""
-        lasting = [(block, deadline - now) for block, deadline in self._blocks.values() if deadline > now]
-        return sorted(lasting, key=lambda item: (item[0].client, item[0].kind.value, item[0].account))
+        found = [(block, deadline - now) for block, deadline in self._blocks.values() if deadline > now]
+        return sorted(found, key=lambda item: (item[0].client, item[0].kind.value, item[0].account))
 
     def remove(self, client: str, kind: BlockKind | None = None) -> list[Block]:
         """Lift the blocks of a client, or those of one kind; gives them."""
@@ -113,3 +118,7 @@ class BlockTable:
         while (end := self.next_end) is not None and end <= now:
             ended.append(self.take_next())
         return ended
+
+
+def _end(block: Block, deadline: float) -> _End:
+    return deadline, block.client, block.kind.value, block.account

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
+from kms.domain.decision import Decision, Rule
 from kms.policy.alarm import (
     HOUR,
     Alarm,
@@ -20,11 +21,19 @@ from kms.policy.alarm import (
     make_gateway_alarm,
     make_trip_alarm,
 )
-from kms.policy.limits import Limit
+from kms.policy.limits import Limit, client_key
 from kms.service.clock import Clock
+from kms.service.decisions import Case, Decisions
 from kms.service.security_log import SecurityLog
 
 _MOST_MAILS = 20
+
+
+_TRIPS = {
+    Rule.MESSAGES_PER_HOUR: Limit.MESSAGES_PER_HOUR,
+    Rule.CONNECTIONS_PER_CLIENT: Limit.CONNECTIONS_PER_CLIENT,
+    Rule.DIRECTORY_HARVEST: Limit.UNKNOWN_RECIPIENTS,
+}
 
 
 class Alarms:
@@ -74,3 +83,23 @@ class Alarms:
     def sweep(self) -> None:
         """Forget what was quiet for an hour."""
         self._memory.sweep(self._clock.monotonic())
+
+
+def follow_trips(decisions: Decisions, alarms: Alarms) -> None:
+    """Be told of the limits that refuse clients; after `LimitEffects.follow`, whose effects stay.
+
+    A limit that only observes trips too: whoever tries one out wants to know what it would do.
+    """
+
+    def follow(rule: Rule, limit: Limit) -> None:
+        effect = decisions.consequences.get(rule)
+
+        def tripped(case: Case, decision: Decision) -> None:
+            if effect is not None:
+                effect(case, decision)
+            alarms.tripped(limit, client_key(case.visit.client))
+
+        decisions.consequences[rule] = tripped
+
+    for rule, limit in _TRIPS.items():
+        follow(rule, limit)

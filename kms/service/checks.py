@@ -14,6 +14,8 @@ from twisted.cred.portal import Portal
 from kms.config.settings import Settings
 from kms.ports import Resolver
 from kms.service.account_check import AccountCheck, AccountCounts
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.content_check import ContentCheck
 from kms.service.directory import DirectoryCache
 from kms.service.gateway_watch import GatewayWatch
@@ -32,6 +34,7 @@ class LiveState:
         quota: knows full mailboxes.
         resolver: the DNS.
         free_octets: of the spool.
+        ledger: what clients did lately.
         gateways: knows trusted addresses that lost their trust.
         account_counts: what logins have sent.
     """
@@ -40,6 +43,7 @@ class LiveState:
     quota: Quota
     resolver: Resolver
     free_octets: Callable[[], int]
+    ledger: ClientLedger
     gateways: GatewayWatch
     account_counts: AccountCounts
 
@@ -49,6 +53,7 @@ class Checks:
     """One set of checks.
 
     Attributes:
+        clients: decide about clients by what they did lately.
         relay: may this client send to foreign domains?
         senders: decide about MAIL.
         recipients: decide about RCPT.
@@ -56,6 +61,7 @@ class Checks:
         accounts: decide about the limits of a login.
     """
 
+    clients: ClientCheck
     relay: RelayCheck
     senders: SenderCheck
     recipients: RecipientCheck
@@ -65,6 +71,7 @@ class Checks:
     def use(self, settings: Settings) -> None:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
+        self.clients.limits = settings.client_limits
         self.relay.rules = settings.relay_rules
         self.relay.gateway_rules = settings.gateway_rules
         self.accounts.rules = settings.account_rules
@@ -76,10 +83,12 @@ def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState
     rules = settings.transaction_rules
     relay = RelayCheck(settings.relay_rules, state.portal, state.gateways, settings.gateway_rules)
     accounts = AccountCheck(settings.account_rules, state.account_counts)
+    clients = ClientCheck(settings.client_limits, state.ledger, state.resolver)
     return Checks(
+        clients=clients,
         relay=relay,
-        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, accounts),
-        recipients=RecipientCheck(rules, directory, relay, state.quota, accounts),
+        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, clients, accounts),
+        recipients=RecipientCheck(rules, directory, relay, state.quota, clients, accounts),
         contents=ContentCheck(rules, directory),
         accounts=accounts,
     )

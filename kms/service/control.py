@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -25,12 +26,14 @@ from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.domain.account import Alias, Directory
 from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.policy.block import Block
+from kms.service.client_ledger import Counters
 from kms.service.clock import Clock
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
 from kms.store import administration, queue_view
 from kms.store.accounts import AccountError
-from kms.store.administration import Facts, describe_window
+from kms.store.administration import Facts, describe_block, describe_window, read_client
 from kms.store.credentials import Verifiers, make_verifiers
 from kms.store.history import tell_why
 from kms.store.relay_windows import RelayWindow
@@ -91,6 +94,22 @@ class KeepsWindows(Protocol):
         ...
 
 
+class KeepsLedger(Protocol):
+    """The part of `ClientLedger` that is needed."""
+
+    def blocks(self) -> Sequence[Block]:
+        """The blocks that last."""
+        ...
+
+    def counters_of(self, client: str) -> Counters:
+        """What is counted of a client."""
+        ...
+
+    async def lift(self, client: str) -> int:
+        """End the blocks of a client."""
+        ...
+
+
 class Server(Protocol):
     """The part of `App` that is needed."""
 
@@ -118,6 +137,11 @@ class Server(Protocol):
     @property
     def windows(self) -> KeepsWindows:
         """Who may relay for a while."""
+        ...
+
+    @property
+    def ledger(self) -> KeepsLedger:
+        """What clients did lately."""
         ...
 
 
@@ -242,6 +266,24 @@ class Control:
             raise ReloadRefused([str(problem) for problem in error.problems]) from None
         return [describe_step(step) for step in steps]
 
+    # Limits and blocks
+
+    async def list_blocks(self) -> list[Facts]:
+        """The blocks that last, by client."""
+        return list(map(describe_block, self._server.ledger.blocks()))
+
+    async def lift_blocks(self, address: str) -> Facts:
+        """Lift the blocks of a client; `lifted` says how many there were. Raises AccountError."""
+        count = await self._server.ledger.lift(read_client(address))
+        self._log.info("blocks of {client} lifted: {count}", client=address, count=count)
+        return {"lifted": count}
+
+    async def show_limits(self, address: str) -> Facts:
+        """Give the counters and blocks of a client; raises AccountError."""
+        client, ledger = read_client(address), self._server.ledger
+        blocks = [describe_block(block) for block in ledger.blocks() if block.client == client]
+        return {**attrs.asdict(ledger.counters_of(client)), "blocks": blocks}
+
     # The server
 
     async def status(self) -> Facts:
@@ -286,8 +328,9 @@ class Control:
     async def _hash(self, password: str) -> Verifiers:
         server = self._server
         reactor: IReactorFromThreads = server.reactor
-        with_scram = server.settings.auth.has_scram
-        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, with_scram)
+        auth, pop3 = server.settings.auth, server.settings.pop3
+        kinds = (auth.has_scram, auth.has_cram, pop3.apop)
+        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, *kinds)
 
     async def _change(self, operation: Callable[[Any], Facts], done: str) -> Facts:
         facts = await self._server.database.run(operation)

@@ -108,12 +108,13 @@ class _Rehearsal:
     async def play(self) -> list[Step]:
         inquiry = self._inquiry
         _check_text(inquiry.helo, inquiry.sender, *inquiry.recipients)
-        self._session.greet(reply.greeting(self._hostname))
-        self._keep("")
-        await self._say(f"EHLO {inquiry.helo}")
+        await self._connect()
+        await self._say(f"{'LHLO' if self._session.is_lmtp else 'EHLO'} {inquiry.helo}")
         self._log_in()
         size = "" if inquiry.declared_octets is None else f" SIZE={inquiry.declared_octets}"
-        await self._say(f"MAIL FROM:<{inquiry.sender}>{size}")
+        is_ascii = all(text.isascii() for text in (inquiry.sender, *inquiry.recipients))
+        utf8 = "" if is_ascii else " SMTPUTF8"
+        await self._say(f"MAIL FROM:<{inquiry.sender}>{size}{utf8}")
         for recipient in inquiry.recipients:
             await self._say(f"RCPT TO:<{recipient}>")
         if inquiry.message is not None:
@@ -121,6 +122,18 @@ class _Rehearsal:
             if self._session.is_receiving_content:
                 await self._send(_stuff(inquiry.message) + b".\r\n", ".")
         return self._steps
+
+    async def _connect(self) -> None:
+        clients = self._checks.clients
+        decision = clients.judge_connection(self._visit)
+        if not decision.is_refusal and clients.asks_for_names:
+            decision = await clients.judge_name(self._visit)
+        greeting = decision.reply if decision.is_refusal else reply.greeting(self._hostname)
+        self._session.greet(greeting)
+        if decision.is_refusal or decision.observed:
+            self._keep("", Stage.CONNECT, decision)
+        else:
+            self._keep("")
 
     def _log_in(self) -> None:
         """Put the session into the state that AUTH would have left."""

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from kms.domain.address_group import ClientAddress
+from kms.service.login_checker import Login, LoginChecker
 from kms.service.login_guard import LoginGuard
-from kms.service.portal import PasswordLogin
+from kms.service.portal import LoginPortal, Realm, WindowChecker
 
 
-class GuardedPortal(Portal):
-    """A portal that asks the guard before a password is checked, and tells it of a wrong one.
+class GuardedPortal(LoginPortal):
+    """A portal that asks the guard before a login is checked, and tells it of a wrong one.
 
     Args:
-        realm, checkers: as those of a portal.
+        realm, logins, windows: as those of a login portal.
         guard: refuses with LoginRefused.
     """
 
-    def __init__(self, realm: IRealm, checkers: Iterable[ICredentialsChecker], guard: LoginGuard) -> None:
-        super().__init__(realm, checkers)
+    def __init__(self, realm: Realm, logins: LoginChecker, windows: WindowChecker, guard: LoginGuard) -> None:
+        super().__init__(realm, logins, windows)
         self._guard = guard
 
     def login(self, credentials: Any, mind: object, *interfaces: type[Interface]) -> Deferred[Any]:
         """See `Portal`; `mind` is the client's address."""
         prove = super().login
-        if not isinstance(credentials, PasswordLogin):
+        if not isinstance(credentials, Login):
             return prove(credentials, mind, *interfaces)
         assert isinstance(mind, ClientAddress)
+        secret = credentials.proof if isinstance(credentials.proof, str) else None
         watched = self._guard.watch(
-            mind, credentials.user, credentials.password, lambda: prove(credentials, mind, *interfaces)
+            mind, credentials.user, secret, lambda: prove(credentials, mind, *interfaces)
         )
         return Deferred.fromCoroutine(watched)

@@ -2,7 +2,8 @@
 
 The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550. The address
 that the client has connected to, written as a literal, stands for the first local domain (RFC 5321 4.1.3); any
-other literal is foreign. The check changes nothing and tells nobody (see `service.decisions`).
+other literal is foreign. Over LMTP no foreign one is taken, whoever asks. The check changes nothing and tells
+nobody (see `service.decisions`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from kms.policy.relay import RelayVerdict
 from kms.policy.transaction import TransactionRules, judge_recipient_count
 from kms.protocol.smtp_events import RecipientOffered
 from kms.service.account_check import AccountCheck
+from kms.service.client_check import ClientCheck
 from kms.service.directory import DirectoryCache
 from kms.service.quota import Quota
 from kms.service.relay_check import RelayCheck
@@ -53,6 +55,7 @@ class RecipientCheck:
         directory: who exists.
         relay: whether the client may send to foreign domains.
         quota: whether a mailbox is full.
+        clients: whether the client has tried too many unknown recipients.
         accounts: the limits of a login.
     """
 
@@ -62,12 +65,14 @@ class RecipientCheck:
         directory: DirectoryCache,
         relay: RelayCheck,
         quota: Quota,
+        clients: ClientCheck,
         accounts: AccountCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._quota = quota
+        self._clients = clients
         self._accounts = accounts
 
     def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
@@ -81,9 +86,11 @@ class RecipientCheck:
         home = self._home_of(visit, path)
         match self._kind(home):
             case DomainKind.LOCAL:
-                return self._judge_local(home)
+                return self._judge_local(visit, home)
             case DomainKind.RELAY:
                 return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
+            case DomainKind.FOREIGN if visit.session.is_lmtp:
+                return self._judge_foreign(visit, path, RelayVerdict.DENIED)
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
                 must_wait = not verdict.is_allowed or self._accounts.must_ask(visit)
@@ -117,10 +124,12 @@ class RecipientCheck:
         kind = classify_domain(self._directory.current, path.domain)
         return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
 
-    def _judge_local(self, home: Mailbox) -> Decision | None:
+    def _judge_local(self, visit: Visit, home: Mailbox) -> Decision | None:
         resolution = self._directory.resolve(home)
         if isinstance(resolution, Resolved):
             return None if self._with_quota(resolution) else _accept_local(resolution)
+        if isinstance(resolution, UnknownRecipient):
+            return self._clients.judge_unknown_recipient(visit)
         rule, refusal = _refusal_of(resolution)
         return Decision(rule, refusal)
 
@@ -155,8 +164,6 @@ def _accept_local(resolution: Resolved) -> Decision:
 
 def _refusal_of(resolution: Resolution) -> tuple[Rule, Reply]:
     match resolution:
-        case UnknownRecipient():
-            return Rule.UNKNOWN_RECIPIENT, reply.UNKNOWN_RECIPIENT
         case DisabledMailbox():
             return Rule.MAILBOX_DISABLED, reply.MAILBOX_DISABLED
         case AliasLoop():

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
+from kms.policy.block import Block
 from kms.service.clock import Clock
 from kms.service.line_log import LineLog, escape
 
 
 def _path(mailbox: Mailbox | None) -> str:
     return "" if mailbox is None else escape(str(mailbox))
+
+
+def _moment(at: datetime) -> str:
+    return time.strftime("%d/%b/%Y %H:%M:%S", time.localtime(at.timestamp()))
 
 
 def _stamp(second: int) -> str:
@@ -87,6 +93,48 @@ class SecurityLog:
     def access_denied(self, client: ClientAddress, service: str) -> None:
         """A client outside the access group of a service (SMTP, Submission, POP3, LMTP) was closed at once."""
         self.lines.write(f"{service} connection from {client} rejected: not in the access group")
+
+    def connection_from_blocked(self, client: ClientAddress) -> None:
+        """A client connected while its address is blocked for directory harvesting."""
+        self.lines.write(f"SMTP connection from {client} rejected: directory harvest attack")
+
+    def too_many_connections(self, service: str, client: ClientAddress, limit: int) -> None:
+        """A client connected once too often at one time; `service` is SMTP or POP3."""
+        self.lines.write(
+            f"{service} connection from {client} rejected: more than {limit} connections at one time"
+        )
+
+    def ptr_missing(self, client: ClientAddress) -> None:
+        """A client without PTR record was turned away."""
+        self.lines.write(
+            f"Client with IP address {client} has no reverse DNS entry, connection rejected before SMTP greeting"
+        )
+
+    def too_many_messages(
+        self, client: ClientAddress, sender: Mailbox | None, limit: int, until: datetime
+    ) -> None:
+        """The hourly limit refused a message; at `until` there is room again."""
+        self.lines.write(
+            f"Message from IP address {client}, sender <{_path(sender)}> rejected: "
+            f"more than {limit} messages within an hour, until {_moment(until)}"
+        )
+
+    def harvest_detected(self, client: ClientAddress, limit: int, until: datetime) -> None:
+        """A client tried one unknown recipient too many, and is blocked."""
+        self.lines.write(
+            f"Directory harvest attack from IP address {client}: more than {limit} unknown recipients "
+            f"within an hour, blocked until {_moment(until)}"
+        )
+
+    def block_ended(self, block: Block, is_lifted: bool) -> None:
+        """A block is over, by its time or by an administrator."""
+        account = f", user {escape(block.account)}" if block.account else ""
+        how = "was lifted" if is_lifted else "has ended"
+        self.lines.write(f"Block of IP address {escape(block.client)}{account} {how}: {block.kind.value}")
+
+    def observed(self, client: ClientAddress, limit: str) -> None:
+        """A limit that only observes would have refused a client."""
+        self.lines.write(f"Client with IP address {client} over the limit {limit}, which only observes")
 
     def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
         """A POP3 login opened or extended the relay window of its address."""

@@ -39,6 +39,7 @@ def load_store(app: App, log: Logger) -> None:
             account_counts.load_messages(connection, a_day_ago),
             account_counts.load_contacts(connection, a_day_ago),
         )
+        app.ledger.take(connection)
         app.queue.start(greatest_number(connection))
         app.decisions.start(decisions.greatest_number(connection))
         freed = release_leases(connection)

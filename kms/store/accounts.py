@@ -26,7 +26,7 @@ from kms.store.account_rules import (
     parse_login,
     parse_target,
 )
-from kms.store.credentials import Verifiers, remove_verifiers, save_verifiers
+from kms.store.credentials import Verifiers, erase_secrets, remove_verifiers, save_verifiers
 from kms.store.relay_windows import revoke_user
 from kms.store.schema import StoreError
 
@@ -50,7 +50,8 @@ __all__ = [
 
 _COLUMNS = """
     name, domain, full_name, is_enabled, quota_octets, quota_messages, forward_to, keeps_copy, extra_senders,
-    own_domains_only, language, messages_per_hour, messages_per_day, max_message_octets
+    own_domains_only, language, may_use_apop, may_use_cram, messages_per_hour, messages_per_day,
+    max_message_octets
 """
 
 
@@ -75,7 +76,8 @@ def add_account(
     if _has_alias(connection, account.name, account.domain):
         raise AccountError(f"{account.login} is an alias; remove it first")
     connection.execute(
-        f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(account)
+        f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _row(account),
     )
     if verifiers is not None:
         save_verifiers(connection, account.login, verifiers)
@@ -105,10 +107,12 @@ def change_account(
     connection.execute(
         "UPDATE account SET full_name = ?, is_enabled = ?, quota_octets = ?, quota_messages = ?,"
         " forward_to = ?, keeps_copy = ?, extra_senders = ?, own_domains_only = ?, language = ?,"
-        " messages_per_hour = ?, messages_per_day = ?, max_message_octets = ?"
+        " may_use_apop = ?, may_use_cram = ?, messages_per_hour = ?, messages_per_day = ?,"
+        " max_message_octets = ?"
         " WHERE name = ? AND domain = ?",
         (*_row(account)[2:], account.name, account.domain),
     )
+    erase_secrets(connection, account.login, cram=not account.may_use_cram, apop=not account.may_use_apop)
     if not account.is_enabled:
         revoke_user(connection, account.login)
     return account
@@ -234,6 +238,8 @@ def _row(account: Account) -> tuple[str | int | None, ...]:
         json.dumps(account.extra_senders),
         account.own_domains_only,
         account.language,
+        account.may_use_apop,
+        account.may_use_cram,
         account.messages_per_hour,
         account.messages_per_day,
         account.max_message_octets,
@@ -257,9 +263,11 @@ def _account(row: tuple[Any, ...]) -> Account:
         extra_senders=tuple(senders),
         own_domains_only=bool(row[9]),
         language=row[10],
-        messages_per_hour=row[11],
-        messages_per_day=row[12],
-        max_message_octets=row[13],
+        may_use_apop=bool(row[11]),
+        may_use_cram=bool(row[12]),
+        messages_per_hour=row[13],
+        messages_per_day=row[14],
+        max_message_octets=row[15],
     )
 
 

@@ -235,10 +235,7 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[limits]\nmessages_per_hour = 5",
-            "[listen]\nlmtp = unix:lmtp.sock",
-            "[pop3]\napop = yes",
-            "[auth]\nmechanisms = PLAIN, CRAM-MD5",
+            "[limits]\nobserve = max_recipients",
             "[log]\nformat = json",
             "[spf]\naction = score 3",
             "[spamassassin]\naction = score",
@@ -282,7 +279,6 @@ class TestWhatIsNotThereYet:
             "[delivery]\ntls = verify",
             "[delivery]\nsmarthost_auth = pop3",
             "[routes]\nexample.net = mx",
-            "[limits]\nclient_must_have_ptr = yes",
             "[store]\ndatabase = postgresql://kms@db/kms",
             "[queue]\noffline = yes",
             "[spf]\naction = block",

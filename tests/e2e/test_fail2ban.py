@@ -51,6 +51,8 @@ NOT_STOCK = {
     "open_relay_started",
     "access_denied",
     "login_limit_observed",
+    "logins_blocked",
+    "alarm",
     "window_refused",
     "harvest_detected",
 }
@@ -61,6 +63,8 @@ NEVER_BANNED = {
     "window_revoked",
     "open_relay_started",
     "login_limit_observed",
+    "logins_blocked",
+    "alarm",
     "window_refused",
 }
 """Functions whose lines tell of nobody's fault."""
@@ -70,6 +74,7 @@ BY_NAME = {
     "mechanism": "PLAIN",
     "service": "SMTP",
     "limit": "failed_logins",
+    "why": "too many wrong passwords (failed_logins)",
     "zone": "bl.example",
 }
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from kms.domain.account import Account
 from kms.policy.account_limit import AccountRules
 from kms.policy.limits import Limit
+from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
 from kms.service.account_check import AccountCounts
 from kms.service.visit import Visit
 from kms.store.account_counts import load_contacts, load_messages
@@ -206,7 +206,9 @@ def test_the_sweep_forgets_what_is_over(rig: SmtpRig) -> None:
 
 def test_a_made_up_account_without_limits_is_judged_by_the_servers(rig: SmtpRig) -> None:
     rig.accounts.rules = AccountRules(max_message_octets=5)
-    visit = Visit(ip_address("203.0.113.9"), cast(Any, None), account=Account("x", "example.org"))
+    session = SmtpServerSession(SmtpServerSettings("mx"))
+    session.login_name = "x"
+    visit = Visit(ip_address("203.0.113.9"), session, account=Account("x", "example.org"))
     refusal, observed = rig.accounts.split(rig.accounts.judge_message(visit, 6))
     assert refusal is not None
     assert observed == ()

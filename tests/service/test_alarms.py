@@ -7,11 +7,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from kms.policy.alarm import Alarm
-from kms.policy.limits import Limit
-from kms.service.alarms import Alarms
+from kms.policy.limits import ClientLimits, Limit
+from kms.service.alarms import Alarms, follow_trips
 from kms.service.clock import ClockOf
 from kms.service.security_log import SecurityLog
 from kms.store.schema import StoreError
+from tests.support.smtp_rig import SmtpRig
 
 CLIENT, ANNA = "203.0.113.9", "anna@example.org"
 
@@ -91,3 +92,17 @@ def test_an_alarm_that_cannot_be_mailed_stops_nothing(world: World) -> None:
     world.is_broken = True
     world.alarms.braked(Limit.MESSAGES_PER_HOUR, CLIENT)
     assert len(world.told()) == 1
+
+
+def test_a_client_that_runs_into_its_hourly_limit_again_and_again_raises_one(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "rig").mkdir()
+    rig = SmtpRig(tmp_path / "rig", limits=ClientLimits(messages_per_hour=1))
+    follow_trips(rig.decisions, world.alarms)
+    client = rig.greeted(CLIENT)
+    client.say("MAIL FROM:<>", "RCPT TO:<anna@example.org>", "DATA", "x", ".")
+    for _ in range(4):
+        assert client.say("MAIL FROM:<>")[0].startswith("450 4.7.")
+    assert [(alarm.limit, alarm.who) for alarm in world.mailed] == [("messages_per_hour", CLIENT)]
+    assert any("more than 1 messages within an hour" in line for line in rig.security_lines())

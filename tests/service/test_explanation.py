@@ -66,7 +66,16 @@ WORLDS: dict[str, dict[str, Any]] = {
 RATES = AccountRules(messages_per_hour=1, messages_per_day=7)
 BRAKES = AccountRules(max_message_octets=15, new_recipients_per_day=1)
 GATEWAYS = GatewayRules(GROUP, alarm=1, suspends_trust=True)
-NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED}
+LIMITS_OF_CLIENTS = {
+    Rule.CLIENT_FINE,
+    Rule.HARVEST_BLOCK,
+    Rule.CONNECTIONS_PER_CLIENT,
+    Rule.CLIENT_MUST_HAVE_PTR,
+    Rule.MESSAGES_PER_HOUR,
+    Rule.DIRECTORY_HARVEST,
+}
+"""Judged at connect, or off in these worlds: see test_client_check.py."""
+NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED, *LIMITS_OF_CLIENTS}
 """A made-up client logs in now; whose account is disabled cannot."""
 
 
@@ -184,6 +193,7 @@ def look_at(rig: SmtpRig) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.timeout(600)
 def test_it_says_what_the_server_does_in_many_thousand_sessions(tmp_path: Path) -> None:
     chance = random.Random(20261124)
     seen: Counter[Rule] = Counter()
@@ -241,3 +251,19 @@ def test_a_candidate_is_judged_by_its_own_rules_against_the_live_accounts(tmp_pa
         [Rule.RELAY_BY_ADDRESS_GROUP, Rule.LOCAL_RECIPIENT],
         [Rule.RELAY_DENIED, Rule.LOCAL_RECIPIENT],
     ]
+
+
+def test_an_address_beyond_ascii_is_explained_as_with_smtputf8(tmp_path: Path) -> None:
+    rig = make_world(tmp_path, next(iter(WORLDS)))
+    inquiry = Inquiry(ip_address("203.0.113.9"), recipients=("jürgen@bücher.example",))
+    steps = result_of(make_explainer(rig).explain(inquiry))
+    assert steps[-1].replies == ["250 2.1.5 Recipient ok"]
+
+
+def test_lmtp_is_explained_with_its_own_hello(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, session={"is_lmtp": True})
+    inquiry = Inquiry(
+        ip_address("192.0.2.7"), "lmtp", recipients=("anna@example.org", "far@elsewhere.example")
+    )
+    steps = result_of(make_explainer(rig).explain(inquiry))
+    assert [step.replies[-1][:3] for step in steps[-2:]] == ["250", "550"]

@@ -30,6 +30,7 @@ RULES = GatewayRules(build_groups({"office": ["192.0.2.0/24"]})["office"], alarm
 def make_visit(client: str, hello: str = "", **more: Any) -> Visit:
     session = SmtpServerSession(SmtpServerSettings("mx"))
     session.client_name = hello
+    session.login_name = "anna" if "account" in more else None
     return Visit(ip_address(client), session, **more)
 
 

@@ -16,14 +16,15 @@ from twisted.internet.task import Clock
 from kms.domain.address_group import ClientAddress, build_groups
 from kms.policy.limits import Limit
 from kms.policy.login_guard import LoginRules
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import ClockOf
 from kms.service.directory import DirectoryCache
-from kms.service.login_blocks import LoginBlocks
 from kms.service.login_guard import LoginGuard, LoginRefused
 from kms.service.security_log import SecurityLog
 from kms.store.schema import StoreError
 from tests.support.results import result_of
 from tests.support.smtp_rig import SETTINGS
+from tests.support.synchronous_database import SynchronousDatabase
 
 HOME = "203.0.113.9"
 OFFICE = "198.51.100.1"
@@ -38,10 +39,10 @@ class World:
         self.reactor = Clock()
         self.reactor.advance(1_800_000_000)
         clock = ClockOf(self.reactor)
-        self.blocks = LoginBlocks(clock)
         self.path = folder / "security.log"
         self.log = SecurityLog(str(self.path), clock)
         self.log.lines.open()
+        self.blocks = ClientLedger(SynchronousDatabase(), clock, self.log)
         directory = DirectoryCache(cast(Any, None), SETTINGS)
         self.guard = LoginGuard(
             rules, directory, self.blocks, self.log, clock, lambda client: str(client) == "192.0.2.1"

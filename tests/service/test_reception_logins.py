@@ -11,8 +11,11 @@ from kms.domain.reply import TROUBLE
 from kms.policy.gateway import GatewayRules
 from kms.policy.login_guard import LoginRules
 from kms.protocol.smtp_events import ContentReceived
+from kms.store.accounts import set_password
+from kms.store.credentials import make_verifiers
 from kms.store.schema import StoreError
 from tests.support.log_events import logged
+from tests.support.scram_client import ScramClient, encode
 from tests.support.smtp_rig import GROUP, MEMBER, SmtpRig
 
 GOOD = "AUTH PLAIN AGFubmFAZXhhbXBsZS5vcmcAc2VjcmV0"
@@ -51,10 +54,10 @@ def test_a_login_that_cannot_be_checked_is_no_failed_one(rig: SmtpRig) -> None:
 def test_while_too_many_passwords_are_checked_a_login_is_put_off(
     rig: SmtpRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kms.service.portal._MOST_HASHING", 1)
+    monkeypatch.setattr("kms.service.hashing_queue._MOST_WAITING", 0)
     rig.hashing.is_held = True
-    first, second = rig.greeted(), rig.greeted(MEMBER)
-    assert first.say(GOOD) == []
+    first, other, second = rig.greeted(), rig.greeted(), rig.greeted(MEMBER)
+    assert first.say(GOOD) == other.say(GOOD) == []
     with logged("kms.reception") as told:
         assert second.say(GOOD) == ["454 4.7.0 Temporary authentication failure"]
     assert told == []
@@ -69,6 +72,32 @@ def test_ten_failed_logins_end_the_session(rig: SmtpRig) -> None:
     said = [client.say(BAD) for _ in range(10)]
     assert said[-1][-1] == "421 4.7.0 Too many failed logins, closing connection"
     assert client.is_lost
+
+
+def test_a_scram_login_authorises_once_the_client_has_acknowledged_it(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, session={"mechanisms": ("SCRAM-SHA-256",)})
+    set_password(rig.database.connection, "anna@example.org", make_verifiers("secret", with_scram=True))
+    session, login = rig.greeted(), ScramClient("anna", "secret")
+    [first] = session.say(f"AUTH SCRAM-SHA-256 {encode(login.first)}")
+    [final] = session.say(encode(login.answer(base64.b64decode(first[4:]).decode())))
+    assert login.believes(base64.b64decode(final[4:]).decode())
+    visit = session.connection.visit
+    assert visit.account is None
+    assert session.say("") == ["235 2.7.0 Authentication successful"]
+    assert visit.account is not None
+    assert visit.account.login == "anna@example.org"
+
+
+def test_a_verifier_that_cannot_be_read_is_no_failed_login(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, session={"mechanisms": ("SCRAM-SHA-256",)})
+    client = rig.greeted()
+    rig.database.failures.append(StoreError("the disk is gone"))
+    with logged("kms.reception") as told:
+        assert client.say(f"AUTH SCRAM-SHA-256 {encode('n,,n=anna,r=abc')}") == [
+            "454 4.7.0 Temporary authentication failure"
+        ]
+    assert len(told) == 1
+    assert rig.security_lines() == []
 
 
 def offer(password: str) -> str:

@@ -53,6 +53,8 @@ class TestUsers:
             "extra_senders": [],
             "own_domains_only": False,
             "language": "",
+            "may_use_apop": False,
+            "may_use_cram": False,
             "messages_per_hour": None,
             "messages_per_day": None,
             "max_message_octets": None,

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kms.domain.account import Account
-from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer
 from kms.service.mailboxes import MailboxUsage
 from kms.service.smtp_listener import SmtpConnection
 from tests.support.fakes import FakeResolver
@@ -97,6 +97,10 @@ class SlowResolver(FakeResolver):
     async def lookup_addresses(self, host: str) -> AddressAnswer:
         await self._wait()
         return await super().lookup_addresses(host)
+
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        await self._wait()
+        return await super().lookup_names(address)
 
     async def _wait(self) -> None:
         if self.is_slow:
@@ -200,12 +204,14 @@ class Client:
     """One client's connection.
 
     Attributes:
+        reactor: the server's.
         is_lost: the server knows that the connection is over.
         keeps_line: the client does not close when the server does.
     """
 
     connection: SmtpConnection
     wire: ClientWire
+    reactor: Clock
     is_lost: bool = False
     keeps_line: bool = False
 
@@ -227,8 +233,10 @@ class Client:
         return self.hear()
 
     def hear(self) -> list[str]:
-        """Give the lines that the server has said since."""
-        return self.wire.read().decode("ascii").splitlines()
+        """Give the lines that the server has said since; a long pipeline takes it several turns."""
+        said = self.wire.read()
+        self.reactor.advance(0)
+        return (said + self.wire.read()).decode("utf-8").splitlines()
 
     def lose(self) -> None:
         """The connection is over."""

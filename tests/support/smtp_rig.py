@@ -1,8 +1,9 @@
 """The SMTP side of a server in memory: real checks, queue, store and listener; no network, no threads, no waiting.
 
-Who is there: the local domains `example.org` (also called `example.net`) and `second.example`, the relay domain
-`relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains only), all of
-`example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a circle, round.
+Who is there: the local domains `example.org` (also called `example.net`), `second.example` and bücher.example, the
+relay domain `relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains
+only), all of `example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a
+circle, round; in bücher.example jürgen (anna).
 The relay group, where it is on, is 192.0.2.0/24.
 """
 
@@ -26,23 +27,29 @@ from kms.domain.decision import Rule, parse_decision_id
 from kms.domain.queue_entry import QueueEntry
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
+from kms.policy.limits import ClientLimits
 from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
 from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
 from kms.service.checks import Checks, LiveState
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.guarded_portal import GuardedPortal
+from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
-from kms.service.login_blocks import LoginBlocks
+from kms.service.limit_effects import LimitEffects
+from kms.service.login_checker import LoginChecker
+from kms.service.login_delay import LoginDelay
 from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
-from kms.service.portal import PasswordChecker, Realm, WindowChecker
+from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -74,7 +81,9 @@ STRANGER = "203.0.113.9"
 MEMBER = "192.0.2.7"
 GROUP = build_groups({"office": ["192.0.2.0/24"]})["office"]
 
-DOMAINS = DomainsSettings(local=("example.org", "second.example"), relay=("relay.example",))
+DOMAINS = DomainsSettings(
+    local=("example.org", "second.example", "xn--bcher-kva.example"), relay=("relay.example",)
+)
 SETTINGS = attrs.evolve(Settings(), domains=DOMAINS, domain_aliases={"example.net": "example.org"})
 ACCOUNTS = (
     Account("anna", "example.org"),
@@ -87,6 +96,7 @@ ALIASES = (
     Alias("team", "example.org", (Mailbox("anna", "example.org"), Mailbox("bert", "example.org"))),
     Alias("away", "example.org", (Mailbox("far", "elsewhere.example"),)),
     Alias("round", "example.org", (Mailbox("about", "example.org"),)),
+    Alias("jürgen", "xn--bcher-kva.example", (Mailbox("anna", "example.org"),)),
     Alias("about", "example.org", (Mailbox("round", "example.org"),)),
 )
 
@@ -113,6 +123,7 @@ class SmtpRig:
         resolver: the DNS.
         session: settings of the protocol session.
         service: fields of `SmtpServiceRules`.
+        limits: how much one client may do; by default any number of unknown recipients.
 
     Attributes:
         stored: entries and contents that were committed, in order.
@@ -129,6 +140,7 @@ class SmtpRig:
         resolver: SlowResolver | None = None,
         session: dict[str, Any] | None = None,
         service: dict[str, Any] | None = None,
+        limits: ClientLimits = ClientLimits(unknown_recipients=0, exempt_group=GROUP),  # noqa: B008
     ) -> None:
         self.reactor = InlineReactor()
         self.clock = ClockOf(self.reactor)
@@ -144,7 +156,7 @@ class SmtpRig:
         self._wires: list[ClientWire] = []
         MADE.append(self)
         self._build_foundation()
-        self._build_reception(relay, rules)
+        self._build_reception(relay, rules, limits)
         self._build_listener(session or {}, service or {})
         self._fill()
 
@@ -158,6 +170,7 @@ class SmtpRig:
         self.directory = DirectoryCache(self.database, SETTINGS)
         self.mailboxes = FakeMailboxes()
         self.windows = RelayWindows(self.database, self.clock, self.security_log, timedelta(minutes=30))
+        self.ledger = ClientLedger(self.database, self.clock, self.security_log)
         self.hashing = InlinePool()
         self.bodies = InlinePool()
         bodies: Any = self.bodies
@@ -165,15 +178,16 @@ class SmtpRig:
         self.queue = Queue(self.database, QueueStore(self.spool), self.clock)
         self.queue.on_accepted = lambda entry, content: self.stored.append((entry, content))
         hashing: Any = self.hashing
-        passwords = PasswordChecker(self.directory, self.database, hashing, reactor, self.clock)
-        realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.blocks = LoginBlocks(self.clock)
+        queue = HashingQueue(hashing, reactor, threads=2)
+        self.logins = LoginChecker(self.directory, self.database, queue, self.clock)
+        self.login_delay = LoginDelay(self.clock, timedelta(0))
         self.guard = LoginGuard(
-            LoginRules(), self.directory, self.blocks, self.security_log, self.clock, lambda client: False
+            LoginRules(), self.directory, self.ledger, self.security_log, self.clock, lambda client: False
         )
-        self.portal = GuardedPortal(realm, (passwords, WindowChecker(self.windows)), self.guard)
+        realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
+        self.portal = GuardedPortal(realm, self.logins, WindowChecker(self.windows), self.guard)
 
-    def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
+    def _build_reception(self, relay: RelayRules, rules: TransactionRules, limits: ClientLimits) -> None:
         logs = (self.mail_log, self.security_log)
         self.alarms: list[str] = []
         self.gateways = GatewayWatch(
@@ -187,21 +201,32 @@ class SmtpRig:
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
         self.account_counts = AccountCounts(self.database, self.clock)
         self.accounts = AccountCheck(AccountRules(), self.account_counts)
+        self.clients = ClientCheck(limits, self.ledger, self.resolver)
         self.senders = SenderCheck(
-            rules, self.directory, self.relay, self.resolver, lambda: self.free_octets, self.accounts
+            rules,
+            self.directory,
+            self.relay,
+            self.resolver,
+            lambda: self.free_octets,
+            self.clients,
+            self.accounts,
         )
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota, self.accounts)
+        self.recipients = RecipientCheck(
+            rules, self.directory, self.relay, self.quota, self.clients, self.accounts
+        )
         self.state = LiveState(
             self.portal,
             self.quota,
             self.resolver,
             lambda: self.free_octets,
+            self.ledger,
             self.gateways,
             self.account_counts,
         )
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.relay, self.senders, self.recipients, contents, self.accounts)
+        self.checks = Checks(self.clients, self.relay, self.senders, self.recipients, contents, self.accounts)
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
+        LimitEffects(self.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, self.quota, self.directory)
         self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
         follow_accounts(
@@ -214,6 +239,7 @@ class SmtpRig:
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
@@ -250,7 +276,7 @@ class SmtpRig:
         wire = ClientWire(client)
         self._wires.append(wire)
         connection.makeConnection(wire)  # type: ignore[no-untyped-call]
-        connected = Client(connection, wire)
+        connected = Client(connection, wire, self.reactor)
         connected.close_with_server()
         return connected
 
