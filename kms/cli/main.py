@@ -17,8 +17,8 @@ import click
 from kms.cli import failure
 from kms.cli.aliases import alias
 from kms.cli.failure import CommandFailed
-from kms.cli.reports import reports
 from kms.cli.limits import blocks, limits
+from kms.cli.reports import reports
 from kms.cli.server import check, reload_, status
 from kms.cli.session import Session
 from kms.cli.users import user
