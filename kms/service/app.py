@@ -11,12 +11,10 @@ from typing import Any
 
 from twisted.python.threadpool import ThreadPool
 
-from kms.config.network_kinds import LogTarget, endpoint_port
 from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Rule
-from kms.policy.routing import RoutingRules
 from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
@@ -48,7 +46,7 @@ from kms.service.mailbox_janitor import MailboxJanitor
 from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
-from kms.service.outbound import Outbound, OutboundRules
+from kms.service.outbound import Outbound
 from kms.service.own_address import OwnAddresses
 from kms.service.pop3_gate import Pop3Gate
 from kms.service.pop3_listener import Pop3Factory
@@ -63,6 +61,7 @@ from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings, 
 from kms.service.route_finder import RouteFinder
 from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
+from kms.service.settings_rules import log_path, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
@@ -341,29 +340,3 @@ class App:
         self.entrances.use(settings)
         for name, pop3 in self.pop3.items():
             pop3.service.settings = self.pop3_settings(settings, name)
-
-
-def log_path(target: LogTarget) -> str:
-    """Where a log goes: a file, or the name of a stream."""
-    return str(target.path) if target.stream is None else target.stream.value
-
-
-def outbound_rules(settings: Settings) -> OutboundRules:
-    """How many outgoing transactions may run."""
-    return OutboundRules(settings.queue.delivery_tasks, settings.delivery.connections_per_destination)
-
-
-def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
-    """How foreign mail finds its way, and what of it would come back to us."""
-    places = [endpoint_port(listener) for listener in settings.listen.smtp]
-    known = [place for place in places if place is not None]
-    delivery = settings.delivery
-    return RoutingRules(
-        smarthosts=settings.smarthosts,
-        tls=delivery.tls,
-        direct_port=delivery.direct_port,
-        allow_private_hosts=delivery.allow_private_hosts,
-        own_names=frozenset((hostname.lower(),)),
-        own_endpoints=frozenset((interface, port) for interface, port in known if interface),
-        own_wildcard_ports=frozenset(port for interface, port in known if not interface),
-    )

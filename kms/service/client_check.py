@@ -109,6 +109,7 @@ class ClientCheck:
             return refusal
         limit = self.limits.unknown_recipients
         count = self._ledger.unknown_recipients_of(client_key(visit.client), visit.ahead_seconds)
+        count += visit.made_up_unknown_recipients
         if not is_reached(count, limit):
             return refusal
         facts: Facts = {"earlier_unknown_recipients": count, "unknown_recipients": limit}

@@ -8,10 +8,8 @@ Flow: api.py calls these; the rules of each operation are in store/administratio
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,14 +22,15 @@ from twisted.python.threadpool import ThreadPool
 
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
-from kms.domain.account import Alias, Directory
+from kms.domain.account import Directory
 from kms.domain.address_group import ClientAddress, parse_client_address
 from kms.policy.block import Block
 from kms.service.client_ledger import Counters
 from kms.service.clock import Clock
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
-from kms.store import administration, queue_view
+from kms.service.server_status import describe_status
+from kms.store import administration
 from kms.store.accounts import AccountError
 from kms.store.administration import Facts, describe_block, describe_window, read_client
 from kms.store.credentials import Verifiers, make_verifiers
@@ -287,29 +286,8 @@ class Control:
     # The server
 
     async def status(self) -> Facts:
-        """How the server is: version, name, process, times, and how much there is of everything."""
-        server = self._server
-        count = await server.database.read(queue_view.count)
-        now = server.clock.now()
-        directory = server.directory.current
-        return {
-            "version": _version(),
-            "hostname": server.hostname,
-            "pid": os.getpid(),
-            "started_at": self._started_at.isoformat(timespec="seconds"),
-            "uptime_seconds": int((now - self._started_at).total_seconds()),
-            "relay_mode": server.settings.relay.mode.value,
-            "local_domains": list(directory.local_domains),
-            "users": len(directory.accounts),
-            "aliases": _count_aliases(directory.aliases),
-            "relay_windows": len(server.windows.list()),
-            "queue": {
-                "messages": count.messages,
-                "recipients": count.recipients,
-                "octets": count.octets,
-                "set_aside": count.set_aside,
-            },
-        }
+        """How the server is; see `describe_status`."""
+        return await describe_status(self._server, self._started_at)
 
     async def reload(self) -> Facts:
         """Read the configuration anew; `warnings` names keys without effect. Raises ReloadRefused."""
@@ -337,15 +315,3 @@ class Control:
         await self._server.directory.load()
         self._log.info("{done}: {name}", done=done, name=facts.get("login") or facts["address"])
         return facts
-
-
-def _version() -> str:
-    """The installed version; a bare checkout has none."""
-    try:
-        return metadata.version("kms")
-    except metadata.PackageNotFoundError:
-        return "checkout"
-
-
-def _count_aliases(aliases: Mapping[str, Sequence[Alias]]) -> int:
-    return sum(map(len, aliases.values()))

@@ -183,6 +183,7 @@ class _Rehearsal:
                     visit.transaction.add(decision.targets, event.forward_path)
                     about = str(event.forward_path)
                     visit.transaction.decisions.append((Stage.RCPT, about, decision))
+                visit.made_up_unknown_recipients += decision.rule is Rule.UNKNOWN_RECIPIENT
                 return Stage.RCPT, decision
             case ContentReceived():
                 self._scanner.feed(event.data)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -40,15 +39,13 @@ from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.content_check import refusal_of
 from kms.service.decisions import Case, Decisions
-from kms.service.hashing_queue import LoginsBusy
 from kms.service.incoming import BodyFiles, IncomingContent
-from kms.service.login_checker import Login
-from kms.service.login_guard import LoginRefused
 from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_acceptance
-from kms.service.portal import IRelayAvatar, LoginPortal, RelayAvatar
+from kms.service.portal import LoginPortal
 from kms.service.queue import Queue
 from kms.service.security_log import SecurityLog
+from kms.service.smtp_login import SmtpLogins
 from kms.service.trace_fields import TraceFields
 from kms.service.visit import Transaction, Visit, transaction_of
 from kms.store.client_ledger import ClientEvent
@@ -85,11 +82,11 @@ class Reception:
     ) -> None:
         self._checks = checks
         self._decisions = decisions
-        self._portal = portal
         self._queue = queue
         self._files = files
         self._trace = trace
-        self._mail_log, self._security_log = logs
+        self._mail_log, security_log = logs
+        self._logins = SmtpLogins(portal, security_log)
         self._clock = clock
         self._arrivals = Arrivals(checks, decisions, ledger, self._mail_log)
         self._log = Logger(namespace="kms.reception")
@@ -176,35 +173,10 @@ class Reception:
     # AUTH
 
     def _login_offered(self, visit: Visit, event: LoginOffered) -> Answer:
-        return self._wait(self._log_in(visit, event))
-
-    async def _log_in(self, visit: Visit, event: LoginOffered) -> Reply:
-        login = Login(visit.client, event.mechanism, event.user, event.proof, event.authorization)
-        try:
-            _, avatar, _ = await self._portal.login(login, visit.client, IRelayAvatar)
-        except UnauthorizedLogin:
-            self._security_log.smtp_login_failed(visit.client, event.mechanism)
-            return reply.AUTHENTICATION_FAILED
-        except LoginRefused:
-            return reply.LOGIN_REFUSED
-        except LoginsBusy:
-            return reply.AUTHENTICATION_TROUBLE
-        except Exception:
-            self._log.failure("A login could not be checked")
-            return reply.AUTHENTICATION_TROUBLE
-        assert isinstance(avatar, RelayAvatar)
-        visit.account = avatar.account
-        return reply.AUTHENTICATED
+        return self._wait(self._logins.log_in(visit, event))
 
     def _verifier_wanted(self, visit: Visit, event: VerifierWanted) -> Answer:
-        return self._wait(self._fetch_verifier(event))
-
-    async def _fetch_verifier(self, event: VerifierWanted) -> Reply:
-        try:
-            return event.challenge(await self._portal.fetch_verifier(event.user))
-        except Exception:
-            self._log.failure("A login could not be checked")
-            return reply.AUTHENTICATION_TROUBLE
+        return self._wait(self._logins.fetch_verifier(event))
 
     # The content
 

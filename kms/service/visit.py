@@ -78,6 +78,7 @@ class Visit:
             matters, for it costs a system call.
         account: who logged in; None before the session has said so.
         ahead_seconds: how far ahead of now a made-up session is (`kmsctl explain --at`); 0 for a real one.
+        made_up_unknown_recipients: those of a made-up session, which nobody counts.
         is_counted: it is one of the connections of its client in the ledger.
         is_over: the connection is lost; what is still waited for has no effect.
     """
@@ -92,6 +93,7 @@ class Visit:
     is_over: bool = False
     transaction: Transaction | None = None
     ahead_seconds: float = 0.0
+    made_up_unknown_recipients: int = 0
 
     @property
     def account(self) -> Account | None:

@@ -17,9 +17,10 @@ from kms.domain.content import InlineContent
 from kms.domain.envelope import Recipient
 from kms.domain.next_hop import TlsPolicy
 from kms.policy.settlement import Undelivered
-from kms.service.app import App, log_path, outbound_rules, routing_rules
+from kms.service.app import App
 from kms.service.clock import ClockOf
 from kms.service.pop3_log import Pop3Logs
+from kms.service.settings_rules import log_path, outbound_rules, routing_rules
 from kms.store.bodies import BodyWriter
 from tests.support.memory_reactor import ThreadedMemoryReactor
 from tests.support.queue_entries import make_entry

@@ -55,7 +55,12 @@ class RigPeer:
         self._client = STRANGER
         self._relay: dict[str, Any] = {"address_group": GROUP}
         self._rules: dict[str, Any] = {"sender_domain_must_exist": False}
-        self._limits: dict[str, Any] = {"unknown_recipients": 0, "exempt_group": GROUP}
+        self._limits: dict[str, Any] = {
+            "messages_per_hour": 0,
+            "connections_per_client": 0,
+            "unknown_recipients": 0,
+            "exempt_group": GROUP,
+        }
         self._session: dict[str, Any] = {}
         self._service: dict[str, Any] = {}
         sentences = []

@@ -123,7 +123,7 @@ class SmtpRig:
         resolver: the DNS.
         session: settings of the protocol session.
         service: fields of `SmtpServiceRules`.
-        limits: how much one client may do; by default any number of unknown recipients.
+        limits: how much one client may do; by default as much as it likes.
 
     Attributes:
         stored: entries and contents that were committed, in order.
@@ -140,7 +140,7 @@ class SmtpRig:
         resolver: SlowResolver | None = None,
         session: dict[str, Any] | None = None,
         service: dict[str, Any] | None = None,
-        limits: ClientLimits = ClientLimits(unknown_recipients=0, exempt_group=GROUP),  # noqa: B008
+        limits: ClientLimits = ClientLimits(0, 0, 0),  # noqa: B008
     ) -> None:
         self.reactor = InlineReactor()
         self.clock = ClockOf(self.reactor)
