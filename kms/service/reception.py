@@ -47,6 +47,7 @@ from kms.service.recipient_check import transaction_of
 from kms.service.security_log import SecurityLog
 from kms.service.trace_fields import TraceFields
 from kms.service.visit import Transaction, Visit
+from kms.store.fault import Step, reach
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
 
@@ -212,6 +213,7 @@ class Reception:
         transaction, visit.transaction = visit.transaction, None
         assert transaction is not None
         content = self._content_of(visit, transaction)
+        reach(Step.CONTENT_ENDED)
         if content.is_empty:
             return self._small_content_ended(visit, transaction, event.data)
         return self._wait(self._large_content_ended(visit, transaction, event.data))
@@ -270,6 +272,7 @@ class Reception:
     def _accepted(self, _: object, visit: Visit, entry: QueueEntry) -> Reply:
         login = visit.account.login if visit.account else None
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
+        reach(Step.BEFORE_250)
         return reply.queued(entry.queue_id)
 
     def _refuse(self, visit: Visit, transaction: Transaction, refusal: Decision) -> Reply:

@@ -23,6 +23,7 @@ import attrs
 
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
 from kms.domain.queue_entry import format_queue_id, parse_queue_id
+from kms.store.fault import Step, reach
 from kms.store.schema import sync_folder
 from kms.store.write_back import start_write_back
 
@@ -60,6 +61,7 @@ class BodyWriter:
         self._octets = 0
         self._started_octets = 0
         self._crc32 = 0
+        reach(Step.BODY_OPEN)
         self._is_new_folder = _make_folder(self._path.parent)
         self._descriptor = os.open(self._path, _NEW, 0o600)
 
@@ -70,6 +72,7 @@ class BodyWriter:
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
+        reach(Step.BODY_WRITE)
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -81,11 +84,14 @@ class BodyWriter:
 
     def finish(self) -> FileContent:
         """Sync file and folder; after this the content is on stable storage."""
+        reach(Step.BODY_SYNC)
         os.fsync(self._descriptor)
         self._close()
+        reach(Step.BODY_FOLDER_SYNC)
         sync_folder(self._path.parent)
         if self._is_new_folder:
             sync_folder(self._spool)
+        reach(Step.BODY_STORED)
         return FileContent(str(self._path), self._octets, self._crc32)
 
     def abort(self) -> None:
@@ -185,8 +191,10 @@ def find_damage(content: FileContent) -> str:
 
 def remove_body(path: str | Path) -> None:
     """Unlink a body file whose row is gone; one that is gone already is well. Raises OSError."""
+    reach(Step.BODY_UNLINK)
     with suppress(FileNotFoundError):
         os.unlink(path)
+    reach(Step.BODY_UNLINKED)
 
 
 @attrs.frozen
