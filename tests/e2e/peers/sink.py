@@ -6,6 +6,7 @@ agrees. An answer is text to send; CLOSE ends the connection instead, and ABORT 
 whose final dot got 250 is taken.
 """
 
+import contextlib
 import itertools
 import re
 import socket
@@ -54,10 +55,8 @@ class ScriptedSink:
 
         class Visit(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                try:
+                with contextlib.suppress(OSError):
                     _Conversation(sink, self).run()
-                except OSError:
-                    pass
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
