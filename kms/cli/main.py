@@ -17,6 +17,7 @@ import click
 from kms.cli import failure
 from kms.cli.aliases import alias
 from kms.cli.failure import CommandFailed
+from kms.cli.fsck import fsck
 from kms.cli.server import check, reload_, status
 from kms.cli.session import Session
 from kms.cli.users import user
@@ -40,7 +41,13 @@ def kmsctl(context: click.Context, config: Path, is_json: bool) -> None:
     context.obj = Session(config, is_json)
 
 
-for command in (check, user, alias, windows, why, explain, status, reload_):
+@click.group()
+def queue() -> None:
+    """The queue."""
+
+
+queue.add_command(fsck)
+for command in (check, user, alias, windows, queue, why, explain, status, reload_):
     kmsctl.add_command(command)
 
 

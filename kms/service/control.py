@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -28,7 +29,7 @@ from kms.domain.address_group import ClientAddress, parse_client_address
 from kms.service.clock import Clock
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
-from kms.store import administration, queue_view
+from kms.store import administration, fsck, queue_view
 from kms.store.accounts import AccountError
 from kms.store.administration import Facts, describe_window
 from kms.store.credentials import Verifiers, make_verifiers
@@ -217,6 +218,19 @@ class Control:
         count = await self._server.windows.revoke(client, user)
         self._log.info("relay windows of {client} revoked: {count}", client=client, count=count)
         return {"revoked": count}
+
+    # The queue
+
+    async def check_queue(self) -> Facts:
+        """Look whether the store is whole, as far as that can be seen while mail comes and goes; see `store.fsck`.
+
+        Only what was wrong twice counts: a message that was delivered meanwhile has no body file any more.
+        """
+        data_dir, now = self._server.settings.server.data_dir, self._server.clock.now()
+        look = partial(fsck.find_faults, data_dir=data_dir, now=now, is_offline=False)
+        first = await self._server.database.read(look)
+        second = await self._server.database.read(look) if first else []
+        return {"is_offline": False, "faults": [fault.describe() for fault in first if fault in second]}
 
     # Decisions
 

@@ -227,7 +227,7 @@ def sweep(connection: Connection, spool: Path, started_at: datetime) -> Swept:
     """
     named = {row[0] for row in connection.execute("SELECT number FROM message WHERE is_in_file = 1")}
     removed = []
-    for entry, number in _body_files(spool):
+    for entry, number in body_files(spool):
         if number in named:
             named.discard(number)
         elif entry.stat(follow_symlinks=False).st_mtime < started_at.timestamp():
@@ -236,7 +236,8 @@ def sweep(connection: Connection, spool: Path, started_at: datetime) -> Swept:
     return Swept(tuple(removed), tuple(sorted(named)))
 
 
-def _body_files(spool: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
+def body_files(spool: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """All files in the spool that lie where a body file belongs, each with its entry's number."""
     with os.scandir(spool) as folders:
         for folder in folders:
             if len(folder.name) != 2 or not folder.is_dir(follow_symlinks=False):

@@ -1,7 +1,7 @@
 """The server dies at every named step, with small and large messages, for a mailbox and for another server.
 
-After the restart: a message that was answered 250 has arrived, one that was not is there whole or not at all; a mailbox
-has it once; the sink at most twice, and twice only where the outcome was not committed; nothing is left over.
+After the restart: a message that was answered 250 has arrived, one that was not is there whole or not at all; a
+mailbox has it once; the sink at most twice, and twice only where the outcome was not committed; nothing is left over.
 """
 
 import tempfile

@@ -1,6 +1,7 @@
 """The hook for faults: off without its variables, and never half on."""
 
 import errno
+import os
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_several_failures_come_each_at_the_end_of_its_path() -> None:
 
 def test_a_crash_comes_at_the_end_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
-    monkeypatch.setattr(fault.os, "_exit", left.append)
+    monkeypatch.setattr(os, "_exit", left.append)
     reach = make_reach({"KMS_CRASH_AT": "rows-written,before-commit:2"})
     for step in (Step.BEFORE_COMMIT, Step.ROWS_WRITTEN, Step.BEFORE_COMMIT):
         reach(step)
