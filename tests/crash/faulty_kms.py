@@ -1,4 +1,4 @@
-"""kms with a fault of its choosing, a scripted sink as its smarthost, and one message at a time, told apart by name."""
+"""kms with faults, a scripted sink as its smarthost, and messages that are told apart by name."""
 
 import contextlib
 import re

@@ -30,6 +30,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "fail2ban-regex": "fail2ban",
     "nmap": "nmap",
+    "strace": "strace",
     "testssl": "testssl.sh",
 }
 """Program needed, and the Debian package that has it."""
