@@ -21,7 +21,7 @@ POSTFIX_LINES = {
 POSTFIX_LINES_OF = {
     "inbound": {},
     "relay": {"mynetworks": "127.0.0.0/8", "relayhost": "[127.0.0.1]:{sink}"},
-    "large": {"message_size_limit": "0", "virtual_mailbox_limit": "0"},
+    "large": {"message_size_limit": "0", "mailbox_size_limit": "0"},
     "idle": {},
 }
 KMS_LINES_OF: dict[str, dict[str, dict[str, str]]] = {
@@ -83,7 +83,7 @@ def make_clean(place: Path) -> None:
 
 
 class PostfixServer:
-    """Stock Postfix but for the stated lines; virtual(8) delivers to Maildirs."""
+    """Stock Postfix but for the stated lines; local(8) delivers to Maildirs, as it does for a local user."""
 
     name = "Postfix"
     host = "127.0.0.1"
@@ -95,7 +95,7 @@ class PostfixServer:
 
     def start(self, family: str, sink: int = 0) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        more = {**POSTFIX_LINES, **POSTFIX_LINES_OF[family]}
+        more = {**POSTFIX_LINES, **self._local_delivery(), **POSTFIX_LINES_OF[family]}
         self._running = Postfix(
             self.folder,
             PostfixSettings(
@@ -103,11 +103,24 @@ class PostfixServer:
                 host=self.host,
                 port=self.port,
                 mailboxes=ACCOUNTS,
-                domains=["example.test"],
                 more={key: value.format(sink=sink) for key, value in more.items()},
             ),
         )
+        self._write_aliases()
         self._running.start()
+
+    def _local_delivery(self) -> dict[str, str]:
+        aliases = f"texthash:{self.folder}/etc/aliases"
+        return {"mydestination": "example.test", "alias_maps": aliases, "local_recipient_maps": "$alias_maps"}
+
+    def _write_aliases(self) -> None:
+        lines = []
+        for account in ACCOUNTS:
+            maildir = self.running.maildir(account)
+            maildir.parent.mkdir(exist_ok=True)
+            shutil.chown(maildir.parent, "nobody", "nogroup")
+            lines.append(f"{account.partition('@')[0]} {maildir}/\n")
+        (self.folder / "etc" / "aliases").write_text("".join(lines))
 
     @property
     def running(self) -> Postfix:

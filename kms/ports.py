@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kms.domain.content import Content
-from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Outcome
@@ -29,6 +29,10 @@ class Resolver(Protocol):
         One of the two types failing does not hide the other's records; nothing found and one of the
         two failed is `LookupFailed`.
         """
+        ...
+
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        """Find the PTR records of an IP address, CNAMEs followed (RFC 2317)."""
         ...
 
 

@@ -18,6 +18,7 @@ from kms.cli import failure
 from kms.cli.aliases import alias
 from kms.cli.failure import CommandFailed
 from kms.cli.fsck import fsck
+from kms.cli.limits import blocks, limits
 from kms.cli.server import check, reload_, status
 from kms.cli.session import Session
 from kms.cli.users import user
@@ -47,7 +48,7 @@ def queue() -> None:
 
 
 queue.add_command(fsck)
-for command in (check, user, alias, windows, queue, why, explain, status, reload_):
+for command in (check, user, alias, windows, limits, blocks, queue, why, explain, status, reload_):
     kmsctl.add_command(command)
 
 

@@ -71,7 +71,8 @@ class OfflineStore:
 
     def _make_verifiers(self, password: str) -> Verifiers:
         try:
-            return make_verifiers(password, self._settings.auth.has_scram)
+            auth, pop3 = self._settings.auth, self._settings.pop3
+            return make_verifiers(password, auth.has_scram, auth.has_cram, pop3.apop)
         except PasswordError as error:
             raise CommandFailed(failure.BAD_DATA, str(error)) from None
 
@@ -143,6 +144,21 @@ class OfflineStore:
     def tell_why(self, identifier: str) -> _Facts:
         """See `Administration`."""
         return self._run(lambda store: tell_why(store, identifier))
+
+    def list_blocks(self) -> list[_Facts]:
+        """See `Administration`."""
+        now = datetime.now(UTC)
+        return self._run(lambda store: administration.list_blocks(store, now))
+
+    def lift_blocks(self, address: str) -> _Facts:
+        """See `Administration`."""
+        now = datetime.now(UTC)
+        return self._run(lambda store: administration.lift_blocks(store, address, now))
+
+    def show_limits(self, address: str) -> _Facts:
+        """See `Administration`."""
+        now = datetime.now(UTC)
+        return self._run(lambda store: administration.show_limits(store, address, now))
 
 
 def become_owner(folder: Path) -> None:

@@ -81,6 +81,18 @@ class OnlineServer:
         """Ask what would happen to a made-up session; see `Control.explain`."""
         return cast(list[_Facts], self._call("POST", "explain", inquiry))
 
+    def list_blocks(self) -> list[_Facts]:
+        """See `Administration`."""
+        return cast(list[_Facts], self._call("GET", "blocks"))
+
+    def lift_blocks(self, address: str) -> _Facts:
+        """See `Administration`."""
+        return cast(_Facts, self._call("DELETE", f"blocks/{_part(address)}"))
+
+    def show_limits(self, address: str) -> _Facts:
+        """See `Administration`."""
+        return cast(_Facts, self._call("GET", f"limits/{_part(address)}"))
+
     def status(self) -> _Facts:
         """Ask how it is."""
         return cast(_Facts, self._call("GET", "status"))

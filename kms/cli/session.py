@@ -80,6 +80,18 @@ class Administration(Protocol):
         """Tell of a decision or a message."""
         ...
 
+    def list_blocks(self) -> list[dict[str, Any]]:
+        """All blocks that last."""
+        ...
+
+    def lift_blocks(self, address: str) -> dict[str, Any]:
+        """End the blocks of a client."""
+        ...
+
+    def show_limits(self, address: str) -> dict[str, Any]:
+        """What is counted of a client, and its blocks."""
+        ...
+
 
 class Session:
     """One call of kmsctl.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -16,6 +16,7 @@ from kms.config.units import parse_size
 
 _Command = Callable[..., None]
 _LATER = "is not there yet"
+_SECRET = "the server then keeps that password readable. no: forget it."
 
 
 @click.group()
@@ -71,6 +72,30 @@ def _read_size(_context: click.Context, _parameter: click.Parameter, text: str |
         raise click.BadParameter(str(fault)) from None
 
 
+_SERVERS = object()
+
+
+def _read_limit(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+    return _parse_limit(text, int)
+
+
+def _read_size_limit(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+    return _parse_limit(text, parse_size)
+
+
+def _parse_limit(text: str | None, parse: Callable[[str], int]) -> object:
+    """Read a limit of an account's own; `default` gives it back to the server's."""
+    if text is None or text == "default":
+        return text and _SERVERS
+    try:
+        number = parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if number < 0:
+        raise click.BadParameter("a limit is 0 (none) or more")
+    return number
+
+
 def _refuse_later(_context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Refuse an option whose feature is missing: to ignore a limit would be worse."""
     if value is not None:
@@ -102,15 +127,25 @@ def _later(name: str, **options: Any) -> Callable[[_Command], _Command]:
     "--own-domains-only/--no-own-domains-only", default=None, help="May send to local domains only."
 )
 @click.option("--language", help='Of the reports it gets; "" = the server\'s.')
-@_later("--messages-per-hour")
-@_later("--messages-per-day")
-@_later("--max-message-size")
-@_later("--apop/--no-apop", default=None)
-@_later("--cram/--no-cram", default=None)
+@click.option(
+    "--messages-per-hour", callback=_read_limit, help="It may send; 0 = no limit, default = the server's."
+)
+@click.option("--messages-per-day", callback=_read_limit, help="The same within a day.")
+@click.option(
+    "--max-message-size",
+    "max_message_octets",
+    callback=_read_size_limit,
+    help="Of what it sends, as 5 MB; 0 = no limit, default = the server's.",
+)
+@click.option("--apop", "may_use_apop", type=bool, help="yes: APOP, from the next password on; " + _SECRET)
+@click.option(
+    "--cram", "may_use_cram", type=bool, help="yes: CRAM-MD5, from the next password on; " + _SECRET
+)
 @pass_session
 def change(session: Session, login: str, **options: Any) -> None:
     """Change an account."""
     changes = {key: value for key, value in options.items() if value not in (None, ())}
+    changes = {key: None if value is _SERVERS else value for key, value in changes.items()}
     for key in ("forward_to", "extra_senders"):
         if key in changes:
             changes[key] = [item for item in changes[key] if item]
@@ -118,7 +153,22 @@ def change(session: Session, login: str, **options: Any) -> None:
         raise click.UsageError("nothing to change: give at least one option")
     with session.administration() as administration:
         facts = administration.change_user(login, changes)
-    session.emit(facts, f"{facts['login']} was changed: {', '.join(changes)}")
+    lines = [f"{facts['login']} was changed: {', '.join(changes)}", *_advise(session, facts, changes)]
+    session.emit(facts, "\n".join(lines))
+
+
+def _advise(session: Session, facts: dict[str, Any], changes: dict[str, Any]) -> Iterator[str]:
+    """Say what else must be done for a login that needs the password itself."""
+    settings = session.settings
+    for key, name, is_offered, switch in (
+        ("may_use_apop", "APOP", settings.pop3.apop, "[pop3] apop = yes"),
+        ("may_use_cram", "CRAM-MD5", settings.auth.has_cram, "CRAM-MD5 in [auth] mechanisms"),
+    ):
+        if not changes.get(key):
+            continue
+        if not is_offered:
+            yield f"the server does not offer {name}: it needs {switch}"
+        yield f"{name} works from the next password on: kmsctl user passwd {facts['login']}"
 
 
 @user.command("list")

@@ -81,7 +81,7 @@ def _tell_event(event: dict[str, Any]) -> Iterator[str]:
 
 @click.command()
 @click.option("--client", required=True, metavar="IP", help="The client's address.")
-@click.option("--service", type=click.Choice(["smtp", "submission", "submissions"]), default="smtp")
+@click.option("--service", type=click.Choice(["smtp", "submission", "submissions", "lmtp"]), default="smtp")
 @click.option("--helo", default="client.example", metavar="NAME", help="The name it gives.")
 @click.option("--tls", is_flag=True, help="It has said STARTTLS.")
 @click.option(

@@ -16,7 +16,6 @@ import attrs
 from kms.config.antispam_settings import Act, Action, DnsblZone, RaterAction
 from kms.config.delivery_settings import SmarthostAuth
 from kms.config.network_kinds import Database
-from kms.config.server_settings import Mechanism
 from kms.domain.next_hop import TlsPolicy
 
 Test = Callable[[Any], bool]
@@ -75,8 +74,25 @@ def _any_of(*values: Any) -> Test:
     return lambda value: value in values
 
 
-def _wants_unknown_mechanism(value: tuple[Mechanism, ...]) -> bool:
-    return any(mechanism not in (Mechanism.PLAIN, Mechanism.LOGIN) for mechanism in value)
+_OBSERVABLE = frozenset(
+    (
+        "messages_per_hour",
+        "connections_per_client",
+        "unknown_recipients",
+        "client_must_have_ptr",
+        "failed_logins",
+        "failed_logins_per_address",
+        "account_messages_per_hour",
+        "account_messages_per_day",
+        "account_max_message_size",
+        "account_new_recipients_per_day",
+    )
+)
+
+
+def _observes_later(value: tuple[str, ...]) -> bool:
+    """Say whether a limit is to be observed that is enforced still."""
+    return not _OBSERVABLE.issuperset(value)
 
 
 def _is_other_engine(value: Database) -> bool:
@@ -94,22 +110,23 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "submit_dir"),
     ),
     "listen": (
-        (_works, "smtp submission submissions pop3 pop3s proxy_protocol_from"),
-        (_later, "lmtp console"),
+        (_works, "smtp submission submissions pop3 pop3s lmtp proxy_protocol_from"),
+        (_later, "console"),
     ),
     "access": ((_works, "smtp submission pop3 lmtp"),),
     "tls": (
         (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
         (_later, "sni_dir"),
     ),
-    "auth": ((Row(Effect.WORKS, _wants_unknown_mechanism, _never), "mechanisms"),),
-    "pop3": ((_works, "idle_timeout"), (_later, "apop login_delay connections_per_client")),
+    "auth": ((_works, "mechanisms"),),
+    "pop3": ((_works, "idle_timeout apop login_delay connections_per_client"),),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
     "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
     "relay": (
         (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
+        (_works, "pop_window_max_users suspend_gateway_trust gateway_alarm"),
         (_works, "sender_must_match_login local_sender_needs_auth i_know_this_is_an_open_relay"),
-        (_later, "pop_window_max_users rate_trusted_senders suspend_gateway_trust gateway_alarm"),
+        (_later, "rate_trusted_senders"),
     ),
     "limits": (
         (_works, "sender_domain_must_exist max_recipients max_failed_commands max_message_size"),
@@ -117,11 +134,12 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
             _works,
             "max_received_hops bare_newlines min_free_space command_timeout session_timeout minimum_data_rate",
         ),
-        (_later, "exempt_group observe messages_per_hour connections_per_client unknown_recipients"),
-        (_later, "unknown_recipients_block failed_logins failed_logins_per_address failed_logins_window"),
-        (_later, "failed_logins_block alarm_after account_messages_per_hour account_messages_per_day"),
-        (_later, "account_max_message_size account_new_recipients_per_day"),
-        (_refused_when_on, "client_must_have_ptr"),
+        (_works, "exempt_group messages_per_hour connections_per_client unknown_recipients"),
+        (_works, "unknown_recipients_block client_must_have_ptr"),
+        (Row(Effect.WORKS, _observes_later, _never), "observe"),
+        (_works, "failed_logins failed_logins_per_address failed_logins_window failed_logins_block"),
+        (_works, "alarm_after account_messages_per_hour account_messages_per_day"),
+        (_works, "account_max_message_size account_new_recipients_per_day"),
     ),
     "delivery": (
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),

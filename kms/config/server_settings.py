@@ -112,7 +112,7 @@ class ListenSettings:
     lmtp: tuple[str, ...] = setting(
         "",
         network.LOCAL_LISTENERS,
-        "LMTP for filters and other nodes: unix:lmtp.sock or tcp:….",
+        "LMTP for filters and other nodes: unix:lmtp.sock (in data_dir) or tcp:….",
         needs_restart=True,
     )
     console: tuple[str, ...] = setting(
@@ -175,13 +175,18 @@ class AuthSettings:
     mechanisms: tuple[Mechanism, ...] = setting(
         "SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN",
         choices("mechanism", Mechanism),
-        "SASL mechanisms that are offered; CRAM-MD5 as well, where wanted.",
+        "SASL mechanisms that are offered; CRAM-MD5 as well, where wanted. POP3 has neither LOGIN nor CRAM-MD5.",
     )
 
     @property
     def has_scram(self) -> bool:
         """A SCRAM verifier is made whenever a password is set."""
         return Mechanism.SCRAM_SHA_256 in self.mechanisms or Mechanism.SCRAM_SHA_256_PLUS in self.mechanisms
+
+    @property
+    def has_cram(self) -> bool:
+        """The password is kept as it is, of accounts that may use CRAM-MD5."""
+        return Mechanism.CRAM_MD5 in self.mechanisms
 
 
 @attrs.frozen

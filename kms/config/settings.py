@@ -36,6 +36,10 @@ from kms.config.server_settings import (
 from kms.domain.account import Directory
 from kms.domain.address_group import AddressGroup, build_groups, parse_client_address
 from kms.domain.next_hop import HopCredentials, NextHop
+from kms.policy.account_limit import AccountRules
+from kms.policy.gateway import GatewayRules
+from kms.policy.limits import ClientLimits, Limit
+from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.retry import RetryRules
 from kms.policy.transaction import TransactionRules
@@ -95,6 +99,37 @@ class Settings:
         return RelayRules(relay.mode, relay.address_group, relay.smtp_auth, relay.pop_before_smtp)
 
     @property
+    def login_rules(self) -> LoginRules:
+        """Who may have a password checked."""
+        limits = self.limits
+        return LoginRules(
+            failed_logins=limits.failed_logins,
+            failed_logins_per_address=limits.failed_logins_per_address,
+            window=limits.failed_logins_window,
+            block=limits.failed_logins_block,
+            exempt_group=limits.exempt_group,
+            observed=frozenset(map(Limit, limits.observe)),
+        )
+
+    @property
+    def account_rules(self) -> AccountRules:
+        """How much one login may send."""
+        limits = self.limits
+        return AccountRules(
+            messages_per_hour=limits.account_messages_per_hour,
+            messages_per_day=limits.account_messages_per_day,
+            max_message_octets=limits.account_max_message_size,
+            new_recipients_per_day=limits.account_new_recipients_per_day,
+            observed=frozenset(map(Limit, limits.observe)),
+        )
+
+    @property
+    def gateway_rules(self) -> GatewayRules:
+        """Which trusted addresses behave like gateways."""
+        relay = self.relay
+        return GatewayRules(relay.address_group, relay.gateway_alarm, relay.suspend_gateway_trust)
+
+    @property
     def retry_rules(self) -> RetryRules:
         """When to try again, warn, and give up."""
         queue = self.queue
@@ -114,6 +149,20 @@ class Settings:
             sender_domain_must_exist=limits.sender_domain_must_exist,
             sender_must_match_login=self.relay.sender_must_match_login,
             local_sender_needs_auth=self.relay.local_sender_needs_auth,
+        )
+
+    @property
+    def client_limits(self) -> ClientLimits:
+        """How much one client may do."""
+        limits = self.limits
+        return ClientLimits(
+            messages_per_hour=limits.messages_per_hour,
+            connections_per_client=limits.connections_per_client,
+            unknown_recipients=limits.unknown_recipients,
+            unknown_recipients_block=limits.unknown_recipients_block,
+            client_must_have_ptr=limits.client_must_have_ptr,
+            exempt_group=limits.exempt_group,
+            observed=frozenset(map(Limit, limits.observe)),
         )
 
     @property

@@ -29,6 +29,11 @@ class Account:
         extra_senders: addresses or `@domain` that it may use as MAIL FROM besides its own and its aliases.
         own_domains_only: may send to local domains only.
         language: of the reports it gets; "" = the server's.
+        may_use_apop: APOP works for it, so its password is kept as it is from the next one on.
+        may_use_cram: likewise CRAM-MD5.
+        messages_per_hour: that it may send; 0 = any number, None = as many as the server's setting says.
+        messages_per_day: the same.
+        max_message_octets: the same of the size of one message.
     """
 
     name: str
@@ -42,6 +47,11 @@ class Account:
     extra_senders: tuple[str, ...] = ()
     own_domains_only: bool = False
     language: str = ""
+    may_use_apop: bool = False
+    may_use_cram: bool = False
+    messages_per_hour: int | None = None
+    messages_per_day: int | None = None
+    max_message_octets: int | None = None
 
     @property
     def login(self) -> str:

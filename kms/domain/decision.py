@@ -32,6 +32,12 @@ class Stage(enum.Enum):
 class Rule(enum.Enum):
     """Every rule that decides; the value is a sentence for people, and stands in the records."""
 
+    # at connect
+    CLIENT_FINE = "nothing speaks against the client"
+    HARVEST_BLOCK = "the address is blocked since it tried too many unknown recipients"
+    CONNECTIONS_PER_CLIENT = "the address has connections_per_client connections already"
+    CLIENT_MUST_HAVE_PTR = "the address must have a PTR record (client_must_have_ptr)"
+
     # at MAIL
     SENDER_FINE = "nothing speaks against the sender"
     ACCOUNT_DISABLED = "the account that logged in is not enabled any more"
@@ -39,7 +45,12 @@ class Rule(enum.Enum):
     DECLARED_SIZE = "the declared size is above max_message_size"
     SENDER_MUST_MATCH_LOGIN = "the sender is no address of the account (sender_must_match_login)"
     LOCAL_SENDER_NEEDS_AUTH = "a stranger uses a sender in a local domain (local_sender_needs_auth)"
+    MESSAGES_PER_HOUR = "the address has sent messages_per_hour messages within the last hour"
     SENDER_DOMAIN = "the sender's domain must exist and take mail (sender_domain_must_exist)"
+
+    ACCOUNT_MESSAGES_PER_HOUR = "the account has sent its messages of the hour (account_messages_per_hour)"
+    ACCOUNT_MESSAGES_PER_DAY = "the account has sent its messages of the day (account_messages_per_day)"
+    ACCOUNT_MAX_MESSAGE_SIZE = "the message is larger than the account may send (account_max_message_size)"
 
     # at RCPT
     LOCAL_RECIPIENT = "the recipient is in a local domain, and exists"
@@ -52,9 +63,17 @@ class Rule(enum.Enum):
     RELAY_DENIED_AFTER_FAILED_AUTHENTICATION = (
         "the recipient is in a foreign domain; SMTP AUTH failed, so the address group does not count"
     )
+    RELAY_DENIED_WITHOUT_TRUST = (
+        "the recipient is in a foreign domain; the client behaves like a NAT gateway, so the address group does not"
+        " count (suspend_gateway_trust)"
+    )
     OWN_DOMAINS_ONLY = "the account may send to local domains only"
+    ACCOUNT_NEW_RECIPIENTS = (
+        "the account has written to its new recipients of the day (account_new_recipients_per_day)"
+    )
     MAX_RECIPIENTS = "the message has max_recipients already"
     UNKNOWN_RECIPIENT = "the local domain has no such recipient"
+    DIRECTORY_HARVEST = "the address has tried unknown_recipients unknown recipients within the last hour"
     MAILBOX_DISABLED = "the recipient's account is not enabled"
     ALIAS_LOOP = "the recipient's aliases go round in a circle"
     NO_POSTMASTER = "there is no account yet that is postmaster"

@@ -56,6 +56,14 @@ class Addresses:
     addresses: tuple[str, ...]
 
 
+@attrs.frozen
+class HostNames:
+    """The PTR records of an address, lower-case without trailing dot; never empty."""
+
+    names: tuple[str, ...]
+
+
 Nothing = NoSuchDomain | NoRecords | LookupFailed
 MxAnswer = MailExchangers | Nothing
 AddressAnswer = Addresses | Nothing
+NamesAnswer = HostNames | Nothing

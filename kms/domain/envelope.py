@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from kms.domain.address import Mailbox
+from kms.domain.dsn_request import MessageRequest, RecipientRequest
 
 
 @attrs.frozen
@@ -16,11 +17,13 @@ class Recipient:
         forward_path: where the message goes now, after aliases and forwarding.
         original: the address that RCPT named; the only one that a report shows, so that no report tells a
             private alias target.
+        request: what RCPT asked of reports (RFC 3461); None = nothing.
     """
 
     recipient_id: int
     forward_path: Mailbox
     original: Mailbox
+    request: RecipientRequest | None = None
 
 
 @attrs.frozen
@@ -31,8 +34,13 @@ class Envelope:
         reverse_path: the sender; None is the null reverse-path `<>` of reports (RFC 5321 4.5.5).
         recipients: in the order of their ids.
         is_8bit: the sender declared BODY=8BITMIME, or the content holds octets above 127 (RFC 6152).
+        has_utf8_header: the sender declared SMTPUTF8, and the header holds octets above 127 (RFC 6532): only a
+            server with SMTPUTF8 may get it.
+        request: what MAIL asked of reports (RFC 3461); None = nothing.
     """
 
     reverse_path: Mailbox | None
     recipients: tuple[Recipient, ...]
     is_8bit: bool = False
+    has_utf8_header: bool = False
+    request: MessageRequest | None = None

@@ -1,13 +1,14 @@
-"""Composes a notice: a mail of the server itself about an account, not about a message.
+"""Composes a notice: a mail of the server itself about an account or a client, not about a message.
 
 A notice is plain text, 7-bit, and says that a machine wrote it (RFC 3834 5).
 
-Flow: service/notices makes a `QuotaNotice`, `compose_quota_notice` makes the message; it goes into the queue
-with the null reverse-path, so that nobody is ever told of a notice that could not be delivered.
+Flow: service/notices makes a `QuotaNotice` or an `AlarmNotice`, a function here makes the message; it goes
+into the queue with the null reverse-path, so that nobody is ever told of a notice that could not be delivered.
 """
 
 from __future__ import annotations
 
+import textwrap
 from datetime import datetime
 
 import attrs
@@ -21,6 +22,8 @@ NO_LIMIT = "-"
 
 _UNITS = ("KB", "MB", "GB", "TB")
 _MOST_CHARACTERS = 320
+_LINE_CHARACTERS = 72
+_LONG_LINE_CHARACTERS = 78
 
 
 @attrs.frozen
@@ -48,18 +51,73 @@ class QuotaNotice:
     text: ReportText
 
 
+@attrs.frozen
+class AlarmNotice:
+    """The facts of a notice to the postmaster that something goes on.
+
+    Attributes:
+        hostname: ours.
+        readers: whom the notice names in To; at least one.
+        what: what happened, one sentence without its full stop.
+        advice: what to do about it.
+        limit: name of the setting that it is about.
+        client: whom it is about: an address, a network, or a login.
+        at: now.
+        queue_id: of the notice.
+        text: the template of the words.
+    """
+
+    hostname: str
+    readers: tuple[Mailbox, ...]
+    what: str
+    advice: str
+    limit: str
+    client: str
+    at: datetime
+    queue_id: str
+    text: ReportText
+
+
 def compose_quota_notice(notice: QuotaNotice) -> bytes:
     """Make the message, header and body, every line ending in CRLF, all octets ASCII."""
-    text = notice.text.fill(_make_values(notice))
+    return _compose(notice, ReportKind.QUOTA, _make_values(notice))
+
+
+def compose_alarm_notice(notice: AlarmNotice) -> bytes:
+    """Make the message, as `compose_quota_notice`."""
+    what = clean_line(notice.what, _MOST_CHARACTERS)
+    values = {
+        "hostname": notice.hostname,
+        "what": what,
+        "advice": notice.advice,
+        "limit": notice.limit,
+        "client": clean_line(notice.client, _MOST_CHARACTERS),
+        "time": f"{notice.at:%Y-%m-%d %H:%M:%S} UTC",
+        "postmaster": str(notice.readers[0]),
+    }
+    return _compose(notice, ReportKind.ALARM, values)
+
+
+def _compose(notice: QuotaNotice | AlarmNotice, kind: ReportKind, values: dict[str, str]) -> bytes:
+    text = notice.text.fill(values)
     head = MailHead(
         hostname=notice.hostname,
         readers=notice.readers,
         subject=text.subject,
         at=notice.at,
-        token=f"{notice.at:%Y%m%d%H%M%S.%f}.{notice.queue_id}.{ReportKind.QUOTA.value}",
+        token=f"{notice.at:%Y%m%d%H%M%S.%f}.{notice.queue_id}.{kind.value}",
         auto_submitted="auto-generated",
     )
-    return compose_head(head) + compose_text(text.body)
+    return compose_head(head) + compose_text(_fold(text.body))
+
+
+def _fold(body: str) -> str:
+    """Break lines that values have made long, between words."""
+    lines = body.split("\n")
+    return "\n".join(
+        line if len(line) <= _LONG_LINE_CHARACTERS else textwrap.fill(line, _LINE_CHARACTERS)
+        for line in lines
+    )
 
 
 def _make_values(notice: QuotaNotice) -> dict[str, str]:

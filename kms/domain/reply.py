@@ -33,21 +33,25 @@ class Reply:
     def wire(self) -> bytes:
         """Its lines as they are sent; made when first asked for, since replies of others never are."""
         if not self._wire:
-            object.__setattr__(self, "_wire", self._encode())
+            object.__setattr__(self, "_wire", self._encode("ascii"))
         return self._wire
 
-    def _encode(self) -> bytes:
-        line = f"{self}\r\n".encode("ascii", "replace")
-        return line if len(line) <= MAX_LINE_OCTETS and "\n" not in self.text else self._encode_lines()
+    @property
+    def utf8_wire(self) -> bytes:
+        """The same for a client that has said SMTPUTF8 (RFC 6531 3.7.4): what is not ASCII stays."""
+        return self.wire if self.text.isascii() else self._encode("utf-8")
 
-    def _encode_lines(self) -> bytes:
+    def _encode(self, charset: str) -> bytes:
+        line = f"{self}\r\n".encode(charset, "replace")
+        fits = len(line) <= MAX_LINE_OCTETS and "\n" not in self.text
+        return line if fits else self._encode_lines(charset)
+
+    def _encode_lines(self, charset: str) -> bytes:
         prefix = f"{self.status} " if self.status else ""
         lines = self.text.split("\n")
         last = len(lines) - 1
         return b"".join(
-            f"{self.code}{' ' if number == last else '-'}{prefix}{line}".encode("ascii", "replace")[
-                : MAX_LINE_OCTETS - 2
-            ]
+            _cut(f"{self.code}{' ' if number == last else '-'}{prefix}{line}".encode(charset, "replace"))
             + b"\r\n"
             for number, line in enumerate(lines)
         )
@@ -76,6 +80,12 @@ class Reply:
         return f"{self.code} {prefix}{self.text}".replace("\n", " ")
 
 
+def _cut(line: bytes) -> bytes:
+    """Cut what is too long for a line, and not within a character."""
+    line = line[: MAX_LINE_OCTETS - 2]
+    return line if line.isascii() else line.decode("utf-8", "ignore").encode()
+
+
 # Connection
 
 CLOSING = Reply(221, status.OK, "Bye")
@@ -89,11 +99,21 @@ TOO_MANY_FAILED_LOGINS = Reply(421, EnhancedStatus(4, 7, 0), "Too many failed lo
 NOT_SMTP = Reply(554, EnhancedStatus(5, 5, 1), "This is a mail server")
 ONLY_QUIT = Reply(503, status.INVALID_COMMAND, "Not served here; only QUIT is left")
 LINE_WITHOUT_END = Reply(421, EnhancedStatus(4, 5, 0), "Line without end, closing connection")
+BLOCKED_FOR_HARVESTING = Reply(
+    421, EnhancedStatus(4, 7, 0), "Your address is blocked: too many unknown recipients; try again later"
+)
+TOO_MANY_CONNECTIONS = Reply(
+    421, EnhancedStatus(4, 7, 0), "Too many connections from your address, try again later"
+)
+NO_PTR_RECORD = Reply(554, EnhancedStatus(5, 7, 25), "Your address has no reverse DNS entry (PTR)")
+PTR_LOOKUP_TROUBLE = Reply(
+    421, EnhancedStatus(4, 7, 25), "The reverse DNS entry of your address cannot be looked up now"
+)
 
 
-def greeting(hostname: str) -> Reply:
+def greeting(hostname: str, protocol: str = "ESMTP") -> Reply:
     """Open the session; the version is never told."""
-    return Reply(220, None, f"{hostname} ESMTP ready")
+    return Reply(220, None, f"{hostname} {protocol} ready")
 
 
 # Commands
@@ -106,7 +126,7 @@ def hello(hostname: str, extensions: tuple[str, ...] = ()) -> Reply:
 
 NOTHING_DONE = Reply(250, status.OK, "Ok")
 RESET = Reply(250, status.OK, "Reset")
-HELP = Reply(214, status.OK, "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT STARTTLS AUTH")
+HELP = Reply(214, status.OK, "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT STARTTLS AUTH")
 CANNOT_VERIFY = Reply(252, status.CANNOT_VERIFY, "Cannot verify; send the mail, and it will be tried")
 NO_LISTS = Reply(502, status.INVALID_COMMAND, "EXPN is not offered")
 UNKNOWN_COMMAND = Reply(500, status.SYNTAX_ERROR, "Unknown command")
@@ -124,6 +144,10 @@ NESTED_MAIL = Reply(503, status.INVALID_COMMAND, "A transaction is open already;
 UNKNOWN_PARAMETER = Reply(555, status.INVALID_ARGUMENTS, "Parameter not recognised")
 BAD_PARAMETER = Reply(501, status.INVALID_ARGUMENTS, "Bad parameter value")
 START_CONTENT = Reply(354, None, "Send the message, end with CRLF.CRLF")
+CHUNK_TAKEN = Reply(250, status.OK, "Chunk received")
+BAD_CHUNK = Reply(501, status.INVALID_ARGUMENTS, "Say BDAT octets [LAST]; closing connection")
+NOT_AMONG_CHUNKS = Reply(503, status.INVALID_COMMAND, "BDAT has begun the message; RSET gives it up")
+CHUNK_IS_MISSING = Reply(503, status.INVALID_COMMAND, "A chunk was refused before; RSET first")
 
 # STARTTLS and AUTH
 
@@ -141,6 +165,7 @@ def challenge(base64_text: str) -> Reply:
 AUTHENTICATED = Reply(235, status.AUTHENTICATED, "Authentication successful")
 AUTHENTICATION_FAILED = Reply(535, EnhancedStatus(5, 7, 8), "Authentication failed")
 AUTHENTICATION_TROUBLE = Reply(454, EnhancedStatus(4, 7, 0), "Temporary authentication failure")
+LOGIN_REFUSED = Reply(454, EnhancedStatus(4, 7, 0), "Too many failed logins, try again later")
 AUTHENTICATION_CANCELLED = Reply(501, EnhancedStatus(5, 7, 0), "Authentication cancelled")
 AUTHENTICATION_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), "Authentication exchange line is too long")
 BAD_LOGIN_DATA = Reply(501, EnhancedStatus(5, 5, 2), "Not what the mechanism asks for")
@@ -155,25 +180,47 @@ AUTHENTICATION_REQUIRED = Reply(530, EnhancedStatus(5, 7, 0), "Authentication re
 
 SENDER_OK = Reply(250, status.SENDER_OK, "Sender ok")
 BAD_SENDER_SYNTAX = Reply(501, status.BAD_SENDER_SYNTAX, "Bad sender address syntax")
+SENDER_NEEDS_SMTPUTF8 = Reply(553, EnhancedStatus(5, 6, 7), "An address outside ASCII needs SMTPUTF8")
 SENDER_NOT_OWNED = Reply(553, status.NOT_AUTHORIZED, "This sender address is not yours to use")
 LOCAL_SENDER_NEEDS_AUTH = Reply(553, status.NOT_AUTHORIZED, "Log in to send from a local address")
 LOW_DISK_SPACE = Reply(452, status.SYSTEM_FULL, "Not enough free space, try again later")
 DECLARED_TOO_LARGE = Reply(552, EnhancedStatus(5, 3, 4), "Message is larger than the limit")
+TOO_MANY_MESSAGES = Reply(
+    450, EnhancedStatus(4, 7, 1), "Too many messages from your address within an hour, try again later"
+)
 SENDER_DOMAIN_UNKNOWN = Reply(550, EnhancedStatus(5, 1, 8), "The sender's domain does not exist")
 SENDER_DOMAIN_NULL_MX = Reply(550, EnhancedStatus(5, 7, 27), "The sender's domain takes no mail")
 SENDER_DOMAIN_TROUBLE = Reply(451, EnhancedStatus(4, 1, 8), "The sender's domain cannot be looked up now")
+
+ACCOUNT_HOUR_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has sent its messages of this hour, try later"
+)
+ACCOUNT_DAY_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has sent its messages of this day, try later"
+)
+ACCOUNT_MESSAGE_TOO_LARGE = Reply(
+    552, EnhancedStatus(5, 3, 4), "Message is larger than your account may send"
+)
 
 # RCPT
 
 RECIPIENT_OK = Reply(250, status.RECIPIENT_OK, "Recipient ok")
 BAD_RECIPIENT_SYNTAX = Reply(501, status.BAD_MAILBOX_SYNTAX, "Bad recipient address syntax")
+RECIPIENT_NEEDS_SMTPUTF8 = Reply(550, EnhancedStatus(5, 6, 7), "An address outside ASCII needs SMTPUTF8")
 UNKNOWN_RECIPIENT = Reply(550, status.BAD_MAILBOX, "No such mailbox here")
+TOO_MANY_UNKNOWN_RECIPIENTS = Reply(
+    421, EnhancedStatus(4, 7, 0), "Too many unknown recipients, your address is blocked for a time"
+)
 MAILBOX_FULL = Reply(452, EnhancedStatus(4, 2, 2), "Mailbox is full")
 MAILBOX_DISABLED = Reply(550, EnhancedStatus(5, 2, 1), "Mailbox is disabled")
 TOO_MANY_RECIPIENTS = Reply(452, EnhancedStatus(4, 5, 3), "Too many recipients")
 ALIAS_LOOP = Reply(550, status.ROUTING_LOOP, "Alias loop")
 NO_POSTMASTER_YET = Reply(451, status.OTHER_SYSTEM_TROUBLE, "No postmaster yet, try again later")
 OWN_DOMAINS_ONLY = Reply(550, status.NOT_AUTHORIZED, "This account may send to local domains only")
+
+ACCOUNT_RECIPIENTS_FULL = Reply(
+    450, EnhancedStatus(4, 7, 1), "Your account has written to its new recipients of this day, try later"
+)
 
 
 def relaying_denied(recipient: str) -> Reply:
@@ -216,7 +263,9 @@ DELIVERED_TO_LOOP = Reply(554, status.ROUTING_LOOP, "the message was in this mai
 
 # The same, of an attempt to hand a message to the next hop
 
-NEEDS_SMTPUTF8 = Reply(550, EnhancedStatus(5, 6, 7), "the server takes no addresses outside ASCII")
+NEEDS_SMTPUTF8 = Reply(
+    550, EnhancedStatus(5, 6, 7), "the server takes no addresses or header fields outside ASCII"
+)
 UNSENDABLE_SENDER = Reply(501, status.BAD_SENDER_SYNTAX, "the sender address holds control characters")
 UNSENDABLE_RECIPIENT = Reply(501, status.BAD_MAILBOX_SYNTAX, "the address holds control characters")
 TOO_LARGE_FOR_HOP = Reply(552, EnhancedStatus(5, 3, 4), "the message is larger than the server takes")

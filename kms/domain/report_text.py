@@ -3,7 +3,7 @@
 A template is a subject and a body with `$name` placeholders (`string.Template`). Those of `reports/` are read
 by store/report_texts.py; the built-in ones stand in for a broken file, so that no report is ever lost. Also
 here: the plain sentence that says what to do, by status code. dsn.py fills the reports about a message,
-notice.py the notices about a mailbox.
+notice.py the notices about a mailbox and the alarms.
 """
 
 from __future__ import annotations
@@ -23,25 +23,30 @@ class ReportKind(enum.Enum):
     FAILED = "failed"
     DELAYED = "delayed"
     QUOTA = "quota"
+    ALARM = "alarm"
 
 
 _ABOUT_A_MESSAGE = frozenset({"hostname", "queue_id", "arrived", "recipients", "until", "postmaster"})
 _ABOUT_A_MAILBOX = frozenset(
     {"hostname", "account", "usage", "quota", "messages", "quota_messages", "postmaster"}
 )
+_ABOUT_AN_ALARM = frozenset({"hostname", "what", "advice", "limit", "client", "time", "postmaster"})
 PLACEHOLDERS = {
     ReportKind.FAILED: _ABOUT_A_MESSAGE,
     ReportKind.DELAYED: _ABOUT_A_MESSAGE,
     ReportKind.QUOTA: _ABOUT_A_MAILBOX,
+    ReportKind.ALARM: _ABOUT_AN_ALARM,
 }
 """What a template of each kind may use. All: this server's name, and whom to ask. About a message: its queue
 id, when it arrived, the block of recipients with the reason and what to do about it, until when it will be
-tried. About a mailbox: whose it is, its size and its messages, and how many of both it may have."""
+tried. About a mailbox: whose it is, its size and its messages, and how many of both it may have.
+About an alarm: what happened, what to do, the setting, whom it is about, when it was seen."""
 
 _REQUIRED = {
     ReportKind.FAILED: ("recipients", "nobody would learn what happened"),
     ReportKind.DELAYED: ("recipients", "nobody would learn what happened"),
     ReportKind.QUOTA: ("account", "nobody would learn whose mailbox is full"),
+    ReportKind.ALARM: ("what", "nobody would learn what happened"),
 }
 
 
@@ -148,6 +153,19 @@ mail for some days and try again, so nothing is lost yet.
 
 Fetch the mail and delete from the server what is not needed any more. If the
 mailbox is to hold more, ask $postmaster.
+""",
+    ),
+    ReportKind.ALARM: ReportText(
+        "Alarm: $what",
+        """\
+This is the mail server at $hostname.
+
+$what.
+
+What to do: $advice
+
+It was seen at $time and is reported once, until it has been quiet for an
+hour. The security log has more. The setting is $limit.
 """,
     ),
 }

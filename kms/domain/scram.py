@@ -16,6 +16,7 @@ import re
 import attrs
 
 SCRAM_ITERATIONS = 100_000
+SALT_OCTETS = 16
 
 _DIGEST_OCTETS = 32
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$(\d{1,9}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
@@ -75,6 +76,20 @@ def make_scram_verifier(password: str, salt: bytes, iterations: int = SCRAM_ITER
     salted = _salt(password, salt, iterations)
     client_key = _hmac(salted, b"Client Key")
     return ScramVerifier(salt, iterations, hashlib.sha256(client_key).digest(), _hmac(salted, b"Server Key"))
+
+
+def make_fake_verifier(secret: bytes, user: str, iterations: int = SCRAM_ITERATIONS) -> ScramVerifier:
+    """Make the verifier of a user who has none: the same each time, and no client can fit it.
+
+    Args:
+        secret: of the server; whoever knows it can tell fakes.
+        user: in the one spelling that its account would have.
+    """
+    salt, stored_key, server_key = (
+        _hmac(secret, label + user.encode("utf-8", "surrogatepass"))
+        for label in (b"salt\0", b"stored\0", b"server\0")
+    )
+    return ScramVerifier(salt[:SALT_OCTETS], iterations, stored_key, server_key)
 
 
 def make_proof(password: str, salt: bytes, iterations: int, auth_message: bytes) -> bytes:

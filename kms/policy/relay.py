@@ -60,12 +60,14 @@ class RelayFacts:
         authentication: what AUTH has shown in this session.
         has_open_window: somebody logged in over POP3 from this address within the window.
         needs_authentication: the service is submission (587, 465), where only AUTH counts.
+        is_trust_suspended: the address behaves like a NAT gateway, so the address group does not count for it.
     """
 
     client: ClientAddress
     authentication: Authentication
     has_open_window: bool
     needs_authentication: bool = False
+    is_trust_suspended: bool = False
 
 
 class RelayVerdict(enum.Enum):
@@ -76,6 +78,7 @@ class RelayVerdict(enum.Enum):
     BY_AUTHENTICATION = "smtp auth"
     BY_RELAY_WINDOW = "pop before smtp"
     DENIED = "no condition holds"
+    DENIED_WITHOUT_TRUST = "the address behaves like a gateway, so the address group does not count"
     DENIED_AFTER_FAILED_AUTHENTICATION = "smtp auth failed, so the address group does not count"
 
     @property
@@ -84,7 +87,11 @@ class RelayVerdict(enum.Enum):
         return self not in _DENIALS
 
 
-_DENIALS = (RelayVerdict.DENIED, RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION)
+_DENIALS = (
+    RelayVerdict.DENIED,
+    RelayVerdict.DENIED_WITHOUT_TRUST,
+    RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION,
+)
 
 
 def judge_relay(facts: RelayFacts, rules: RelayRules) -> RelayVerdict:
@@ -101,8 +108,14 @@ def judge_relay(facts: RelayFacts, rules: RelayRules) -> RelayVerdict:
         return RelayVerdict.DENIED
     in_group = rules.address_group is not None and facts.client in rules.address_group
     group_is_void = rules.smtp_auth and facts.authentication is Authentication.FAILED
-    if in_group and not group_is_void:
+    if in_group and not group_is_void and not facts.is_trust_suspended:
         return RelayVerdict.BY_ADDRESS_GROUP
     if rules.pop_before_smtp and facts.has_open_window:
         return RelayVerdict.BY_RELAY_WINDOW
-    return RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION if in_group else RelayVerdict.DENIED
+    if not in_group:
+        return RelayVerdict.DENIED
+    return (
+        RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION
+        if group_is_void
+        else RelayVerdict.DENIED_WITHOUT_TRUST
+    )

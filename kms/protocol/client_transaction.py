@@ -93,6 +93,8 @@ class TransactionDialogue:
             self._refuse_unasked(replies.TOO_LARGE_FOR_HOP)
         elif message.is_8bit and not server.takes_8bit:
             self._refuse_unasked(replies.NEEDS_CONVERSION)
+        elif message.international and not server.takes_utf8:
+            self._begin_without_utf8()
         else:
             self._begin(tuple(message.rcpt_commands))
 
@@ -138,6 +140,18 @@ class TransactionDialogue:
         self._encoder = None
         self.is_broken = self.is_over = True
 
+    def _begin_without_utf8(self) -> None:
+        """RFC 6531 3.2: serve those whom the server can serve; the addresses of the others stay what they are."""
+        message, server = self._message, self._server
+        able = tuple(number for number in message.rcpt_commands if number not in message.international)
+        for number in message.rcpt_commands:
+            if number in message.international:
+                self._settle(number, Failed(replies.NEEDS_SMTPUTF8, server.where, server.tls))
+        if able:
+            self._begin(able)
+        else:
+            self.has_mail_answer = self.is_over = True
+
     def _begin(self, numbers: Sequence[int]) -> None:
         self._asked = deque(numbers)
         self._accepted = []
@@ -162,6 +176,8 @@ class TransactionDialogue:
             line += b" SIZE=%d" % self._message.octets
         if self._message.is_8bit:
             line += b" BODY=8BITMIME"
+        if self._message.international and self._server.takes_utf8:
+            line += b" SMTPUTF8"
         return line + b"\r\n"
 
     def _send_next(self) -> None:

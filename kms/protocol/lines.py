@@ -85,12 +85,15 @@ class LineBuffer:
         self._discarded_octets = 0
         return LineFault.NO_END if octets > MAX_DISCARDED_OCTETS else LineFault.TOO_LONG
 
-    def take_rest(self) -> bytes:
-        """Take everything, lines or not."""
-        rest = self._data[self._start :]
-        self._data = b""
-        self._start = 0
-        return rest
+    def take(self, most: int) -> bytes:
+        """Take the next octets, lines or not, `most` at most."""
+        data, start = self._data, self._start
+        if most >= len(data) - start:
+            self._data = b""
+            self._start = 0
+            return data[start:]
+        self._start = start + most
+        return data[start : start + most]
 
     def clear(self) -> None:
         """Forget everything."""

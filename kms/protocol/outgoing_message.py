@@ -9,7 +9,7 @@ Flow: service/remote_delivery.py prepares a message once for all the servers it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import attrs
 
@@ -18,7 +18,7 @@ from kms.domain.content import Content, InlineContent
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.reply import Reply
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @attrs.define
@@ -30,6 +30,8 @@ class OutgoingMessage:
         rcpt_commands: the whole RCPT line, by recipient id; may be empty.
         octets: size of the content in wire form.
         is_8bit: the next hop must offer 8BITMIME.
+        international: recipients that only a hop with SMTPUTF8 can serve, because of their own address, the
+            sender's or the header (RFC 6531 3.2); by recipient id.
         data: the content, where it is held whole; None when it is read from a file.
     """
 
@@ -37,7 +39,13 @@ class OutgoingMessage:
     rcpt_commands: dict[int, bytes]
     octets: int
     is_8bit: bool
+    international: frozenset[int]
     data: bytes | None
+
+    def only(self, numbers: Container[int]) -> OutgoingMessage:
+        """The same message for fewer recipients."""
+        commands = {number: line for number, line in self.rcpt_commands.items() if number in numbers}
+        return attrs.evolve(self, rcpt_commands=commands)
 
     @classmethod
     def prepare(
@@ -49,26 +57,24 @@ class OutgoingMessage:
             The message with its sendable recipients, and a 5yz reply for each of the others.
         """
         sender = str(envelope.reverse_path) if envelope.reverse_path else ""
-        sender_refusal = _judge_address(sender, replies.UNSENDABLE_SENDER)
+        sender_refusal = replies.UNSENDABLE_SENDER if _CONTROL.search(sender) else None
+        is_international = envelope.has_utf8_header or not sender.isascii()
         commands: dict[int, bytes] = {}
+        international: set[int] = set()
         refused: dict[int, Reply] = {}
         for recipient in recipients:
-            address = str(recipient.forward_path)
-            refusal = sender_refusal or _judge_address(address, replies.UNSENDABLE_RECIPIENT)
+            number, address = recipient.recipient_id, str(recipient.forward_path)
+            refusal = sender_refusal or (replies.UNSENDABLE_RECIPIENT if _CONTROL.search(address) else None)
             if refusal:
-                refused[recipient.recipient_id] = refusal
-            else:
-                commands[recipient.recipient_id] = f"RCPT TO:<{address}>\r\n".encode("ascii")
-        mail_command = b"" if sender_refusal else f"MAIL FROM:<{sender}>".encode("ascii")
+                refused[number] = refusal
+                continue
+            commands[number] = f"RCPT TO:<{address}>\r\n".encode()
+            if is_international or not address.isascii():
+                international.add(number)
+        mail_command = b"" if sender_refusal else f"MAIL FROM:<{sender}>".encode()
         data = content.data if isinstance(content, InlineContent) else None
         is_8bit = envelope.is_8bit and not (data is not None and data.isascii())
-        return cls(mail_command, commands, content.octets, is_8bit, data), refused
-
-
-def _judge_address(address: str, unsendable: Reply) -> Reply | None:
-    if not address.isascii():
-        return replies.NEEDS_SMTPUTF8
-    return unsendable if _CONTROL.search(address) else None
+        return cls(mail_command, commands, content.octets, is_8bit, frozenset(international), data), refused
 
 
 @attrs.frozen
@@ -81,6 +87,7 @@ class ServerTraits:
         is_lmtp: one answer for each recipient follows the dot.
         has_pipelining: commands may go in groups (RFC 2920).
         takes_8bit: 8BITMIME is offered (RFC 6152).
+        takes_utf8: SMTPUTF8 is offered (RFC 6531).
         size_limit_octets: None = SIZE is not offered; 0 = offered without a limit (RFC 1870).
     """
 
@@ -89,4 +96,5 @@ class ServerTraits:
     is_lmtp: bool = False
     has_pipelining: bool = False
     takes_8bit: bool = False
+    takes_utf8: bool = False
     size_limit_octets: int | None = None

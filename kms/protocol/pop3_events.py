@@ -6,9 +6,14 @@ Flow: pop3_server makes the events; pop3_listener acts on them and answers.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Protocol
 
 import attrs
+
+from kms.domain.login import Proof
+from kms.protocol.sasl import VerifierWanted, make_nonce
 
 
 class CommandRefused(Exception):
@@ -42,12 +47,20 @@ class Pop3ServerSettings:
         offers_stls: TLS can be started.
         max_failed_logins: the session is closed at this many.
         max_failed_commands: the session is closed at this many.
+        mechanisms: of AUTH, best first.
+        offers_apop: the greeting carries a stamp for APOP.
+        login_delay: told to clients, where it is not 0; somebody else enforces it.
+        make_nonce: gives another text each time, for AUTH and APOP.
     """
 
     hostname: str
     offers_stls: bool = False
     max_failed_logins: int = 10
     max_failed_commands: int = 100
+    mechanisms: tuple[str, ...] = ("PLAIN",)
+    offers_apop: bool = False
+    login_delay: timedelta = timedelta(0)
+    make_nonce: Callable[[], str] = make_nonce
 
 
 @attrs.frozen
@@ -55,16 +68,16 @@ class LoginOffered:
     """A client offers a login; answer with `log_in` or `refuse_login`.
 
     Attributes:
-        mechanism: "PLAIN", for USER and PASS too, which are the same in other words.
+        mechanism: "PLAIN" for USER and PASS too, which are the same in other words; "APOP".
         authorization: whom the client wants to act as; "" is the user itself.
         user: as the client wrote it.
-        password: never printed.
+        proof: the password, or what the mechanism makes of it; never printed.
     """
 
     mechanism: str
     authorization: str
     user: str
-    password: str = attrs.field(repr=False)
+    proof: Proof = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -86,7 +99,7 @@ class DeletionRequested:
     numbers: tuple[int, ...]
 
 
-Event = LoginOffered | TlsRequested | MessageRequested | DeletionRequested
+Event = LoginOffered | VerifierWanted | TlsRequested | MessageRequested | DeletionRequested
 
 
 class LoginRefusal(enum.Enum):
@@ -94,4 +107,6 @@ class LoginRefusal(enum.Enum):
 
     WRONG = "[AUTH] Login failed"
     IN_USE = "[IN-USE] Mailbox is in use by another session"
+    TOO_SOON = "[LOGIN-DELAY] Too soon after the last login, try again later"
+    REFUSED = "[SYS/TEMP] Too many failed logins, try again later"
     TROUBLE = "[SYS/TEMP] Temporary trouble here, try again later"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 _CAPABILITIES = (
     "TOP",
@@ -12,22 +14,40 @@ _CAPABILITIES = (
     "PIPELINING",
     "EXPIRE NEVER",
     "IMPLEMENTATION kms",
+    "LANG",
 )
 
+LANGUAGES = {"i-default": "Default language", "en": "English"}
+"""The languages of the replies, with their names in themselves (RFC 6856 3)."""
 
-def list_capabilities(may_log_in: bool, may_start_tls: bool) -> list[str]:
+
+def list_capabilities(
+    mechanisms: Sequence[str], may_send_passwords: bool, may_start_tls: bool, login_delay: timedelta
+) -> list[str]:
     """Make the lines of CAPA.
 
     Args:
-        may_log_in: passwords may be sent now.
+        mechanisms: of AUTH, that may be used now.
+        may_send_passwords: USER and PASS may be used now.
         may_start_tls: STLS would be obeyed now; RFC 2595 4 announces it before the login only.
+        login_delay: between two logins; 0 = none.
     """
     names = [*_CAPABILITIES]
-    if may_log_in:
-        names += ["USER", "SASL PLAIN"]
+    if login_delay:
+        names.append(f"LOGIN-DELAY {math.ceil(login_delay.total_seconds())}")
+    if may_send_passwords:
+        names.append("USER")
+    if mechanisms:
+        names.append(" ".join(("SASL", *mechanisms)))
     if may_start_tls:
         names.append("STLS")
     return [f"{name}\r\n" for name in names]
+
+
+def choose_language(argument: bytes) -> str | None:
+    """Read the argument of LANG: the tag of a language that is there, or None. `*` leaves the choice to us."""
+    tag = argument.strip().decode("ascii", "replace").lower()
+    return "en" if tag == "*" else tag if tag in LANGUAGES else None
 
 
 class ReplyBuffer:

@@ -1,4 +1,4 @@
-"""The server's side of one POP3 session, without I/O (RFC 1939, 2449, 2595, 3206, 5034).
+"""The server's side of one POP3 session, without I/O (RFC 1939, 2449, 2595, 3206, 5034, LANG of 6856).
 
 Bytes go in by `receive_data`; `next_event` tells what somebody else must do or decide, and the session is
 paused until the matching answer: commands that are pipelined behind it wait (RFC 2449 6.8). Replies come out
@@ -13,39 +13,31 @@ Does not: know files, passwords or time. Flow: pop3_listener carries bytes and e
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from kms.domain.scram import ScramVerifier
+from kms.protocol import sasl
 from kms.protocol.lines import LineBuffer, LineFault
-from kms.protocol.pop3_content import MessageEncoder
 from kms.protocol.pop3_events import (
     CommandRefused,
     DeletionRequested,
     Event,
     ListedMessage,
-    LoginOffered,
     LoginRefusal,
-    MessageRequested,
     Pop3ServerSettings,
     TlsRequested,
 )
-from kms.protocol.pop3_login import LoginDialogue, WrongLogin
-from kms.protocol.pop3_maildrop import Maildrop, read_number
-from kms.protocol.pop3_replies import ReplyBuffer, list_capabilities
+from kms.protocol.pop3_login import LoginAbandoned, LoginDialogue, Step, WrongLogin
+from kms.protocol.pop3_replies import LANGUAGES, ReplyBuffer, choose_language, list_capabilities
+from kms.protocol.pop3_transaction import TRANSACTION_COMMANDS, Transaction
 
 _MAX_LINE_OCTETS = 255 - 2  # RFC 2449 4, without CRLF
 _MAX_AUTH_LINE_OCTETS = 12288  # RFC 5034 4
 _MOST_OUTPUT_OCTETS = 64 * 1024
 _BAD_ARGUMENTS = "Bad arguments"
 _LINE_TOO_LONG = "Line too long"
-_NO_MAILDROP = Maildrop()
-
-
-class _State(enum.Enum):
-    AUTHORIZATION = 1
-    TRANSACTION = 2
 
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
@@ -56,28 +48,41 @@ class Pop3ServerSession:
         settings: of the listener.
         is_encrypted: TLS is on from the first octet.
         may_send_plain_passwords: this client may log in without TLS.
+        read_bindings: tells what SCRAM can be bound to.
     """
 
     _settings: Pop3ServerSettings
     is_encrypted: bool = attrs.field(default=False, kw_only=True)
     _may_send_plain_passwords: bool = attrs.field(default=False, kw_only=True)
+    _read_bindings: Callable[[], Mapping[str, bytes]] = attrs.field(default=dict, kw_only=True)
     is_closing: bool = attrs.field(default=False, init=False)
     _lines: LineBuffer = attrs.field(factory=LineBuffer, init=False)
     _replies: ReplyBuffer = attrs.field(factory=ReplyBuffer, init=False)
     _pending: Event | None = attrs.field(default=None, init=False)
-    _state: _State = attrs.field(default=_State.AUTHORIZATION, init=False)
-    _login: LoginDialogue = attrs.field(factory=LoginDialogue, init=False)
+    _stamp: bytes = attrs.field(init=False)
+    _login: LoginDialogue = attrs.field(init=False)
     _failed_logins: int = attrs.field(default=0, init=False)
     _failed_commands: int = attrs.field(default=0, init=False)
-    _maildrop: Maildrop = attrs.field(default=_NO_MAILDROP, init=False)
-    _encoder: MessageEncoder | None = attrs.field(default=None, init=False)
-    _content_status: str = attrs.field(default="", init=False)
+    _transaction: Transaction = attrs.field(init=False)
+    _is_logged_in: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self._settings
+        self._stamp = (
+            sasl.make_stamp(settings.make_nonce(), settings.hostname) if settings.offers_apop else b""
+        )
+        self._login = self._make_login()
+        self._transaction = Transaction((), self._replies)
+
+    def _make_login(self) -> LoginDialogue:
+        may_send_passwords = self.is_encrypted or self._may_send_plain_passwords
+        return LoginDialogue(self._settings, may_send_passwords, self._read_bindings, self._stamp)
 
     # What the listener calls
 
     def greet(self) -> None:
         """Open the session; the version is never told."""
-        self._replies.accept(f"{self._settings.hostname} POP3 ready")
+        self._replies.accept(f"{self._settings.hostname} POP3 ready {self._stamp.decode()}".rstrip())
 
     def receive_data(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -92,7 +97,7 @@ class Pop3ServerSession:
     @property
     def is_sending(self) -> bool:
         """Whether more of the requested message is wanted."""
-        return self._encoder is not None
+        return self._transaction.is_sending
 
     def next_event(self) -> Event | None:
         """Obey commands until one needs an answer.
@@ -116,13 +121,18 @@ class Pop3ServerSession:
     def log_in(self, messages: Sequence[ListedMessage]) -> None:
         """Answer `LoginOffered`: the mailbox is open; message 1 is the first of `messages`."""
         self._pending = None
-        self._state = _State.TRANSACTION
-        self._maildrop = Maildrop(messages)
-        self._replies.accept("Logged in")
+        self._transaction = Transaction(messages, self._replies)
+        self._go_on(self._login.succeed())
+
+    def take_verifier(self, verifier: ScramVerifier) -> None:
+        """Answer `VerifierWanted`; or call `refuse_login`."""
+        self._pending = None
+        self._go_on(self._login.take_verifier(verifier))
 
     def refuse_login(self, refusal: LoginRefusal) -> None:
         """Answer `LoginOffered`. Only a wrong login counts towards the end of the session (RFC 3206)."""
         self._pending = None
+        self._login.end_exchange()
         if refusal is LoginRefusal.WRONG:
             self._failed_logins += 1
             if self._failed_logins >= self._settings.max_failed_logins:
@@ -135,7 +145,7 @@ class Pop3ServerSession:
         self._pending = None
         self.is_encrypted = True
         self._lines.clear()
-        self._login = LoginDialogue()
+        self._login = self._make_login()
 
     def send_content(self, data: bytes, is_last: bool) -> None:
         """Answer `MessageRequested`, or go on with it: a chunk of the message as it is stored.
@@ -144,21 +154,14 @@ class Pop3ServerSession:
             data: lines with LF or CRLF.
             is_last: nothing follows.
         """
-        encoder = self._encoder
-        if encoder is None:
-            return
-        if self._content_status:
-            self._replies.accept(self._content_status)
-            self._content_status = ""
-        self._replies.send(encoder.feed(data))
-        if is_last or encoder.is_complete:
-            self._replies.send(encoder.finish())
-            self._encoder = None
-            self._pending = None
+        if self.is_sending:
+            self._transaction.send_content(data, is_last)
+            if not self.is_sending:
+                self._pending = None
 
     def refuse_message(self, text: str) -> None:
         """Answer `MessageRequested`, if nothing was sent yet: it cannot be read."""
-        self._encoder = None
+        self._transaction.give_up_content()
         self._pending = None
         self._replies.refuse(text)
 
@@ -199,6 +202,8 @@ class Pop3ServerSession:
             self._fail(refusal.text)
         except WrongLogin:
             self.refuse_login(LoginRefusal.WRONG)
+        except LoginAbandoned:
+            self.close("Authentication cancelled")
         return None
 
     def _refuse_line(self, fault: LineFault) -> None:
@@ -212,28 +217,33 @@ class Pop3ServerSession:
         verb = verb.upper()
         if len(line) > _MAX_LINE_OCTETS and verb != b"AUTH":
             raise CommandRefused(_LINE_TOO_LONG)
+        on_mailbox = TRANSACTION_COMMANDS.get(verb)
+        if on_mailbox is not None:
+            self._check(self._is_logged_in, on_mailbox[0], argument)
+            return on_mailbox[1](self._transaction, argument)
         command = _COMMANDS.get(verb)
         if command is None:
             raise CommandRefused("Unknown command")
-        states, takes_argument, method = command
-        if self._state not in states:
+        is_valid_later, takes_argument, method = command
+        self._check(is_valid_later or not self._is_logged_in, takes_argument, argument)
+        return method(self, argument)
+
+    def _check(self, is_valid: bool, takes_argument: bool, argument: bytes) -> None:
+        if not is_valid:
             raise CommandRefused("Not valid in this state")
         if not takes_argument and argument.strip():
             raise CommandRefused(_BAD_ARGUMENTS)
-        return method(self, argument)
 
     def _capa(self, _: bytes) -> None:
-        lines = list_capabilities(self._may_log_in, self._may_start_tls)
+        login = self._login
+        lines = list_capabilities(
+            login.mechanisms, login.may_send_passwords, self._may_start_tls, self._settings.login_delay
+        )
         self._replies.send_lines("Capabilities follow", lines)
 
     @property
-    def _may_log_in(self) -> bool:
-        return self.is_encrypted or self._may_send_plain_passwords
-
-    @property
     def _may_start_tls(self) -> bool:
-        is_early = self._state is _State.AUTHORIZATION
-        return self._settings.offers_stls and is_early and not self.is_encrypted
+        return self._settings.offers_stls and not self._is_logged_in and not self.is_encrypted
 
     def _stls(self, _: bytes) -> Event | None:
         if not self._may_start_tls:
@@ -245,96 +255,59 @@ class Pop3ServerSession:
         return TlsRequested()
 
     def _quit(self, _: bytes) -> Event | None:
-        deleted = self._maildrop.deleted
+        deleted = self._transaction.deleted
         if deleted:
             return DeletionRequested(deleted)
         self.finish_update(True)
         return None
 
-    def _check_may_log_in(self) -> None:
-        if not self._may_log_in:
-            raise CommandRefused("Start TLS first, passwords are not sent in clear")
-
     def _take_user(self, argument: bytes) -> None:
-        self._check_may_log_in()
         self._login.take_user(argument)
         self._replies.accept("Now the password")
 
     def _take_password(self, argument: bytes) -> Event | None:
-        self._check_may_log_in()
         return self._login.take_password(argument)
 
+    def _take_apop(self, argument: bytes) -> Event | None:
+        return self._login.take_apop(argument)
+
     def _authenticate(self, argument: bytes) -> Event | None:
-        self._check_may_log_in()
-        return self._go_on(self._login.authenticate(argument))
-
-    def _go_on(self, step: LoginOffered | str) -> Event | None:
-        if isinstance(step, str):
-            self._replies.challenge(step)
-            return None
-        return step
-
-    def _stat(self, _: bytes) -> None:
-        self._replies.accept(f"{self._maildrop.live_count} {self._maildrop.live_octets}")
-
-    def _list(self, argument: bytes) -> None:
-        self._tell(argument, lambda message: message.octets)
-
-    def _uidl(self, argument: bytes) -> None:
-        self._tell(argument, lambda message: message.uidl)
-
-    def _tell(self, argument: bytes, fact: Callable[[ListedMessage], object]) -> None:
         if argument.strip():
-            number = read_number(argument)
-            self._replies.accept(f"{number} {fact(self._maildrop.find(number))}")
+            return self._go_on(self._login.authenticate(argument))
+        lines = (f"{name}\r\n" for name in self._login.mechanisms)
+        self._replies.send_lines("Mechanisms follow", lines)
+        return None
+
+    def _go_on(self, step: Step | None) -> Event | None:
+        if step is None:
+            self._is_logged_in = True
+            self._replies.accept("Logged in")
+        elif isinstance(step, str):
+            self._replies.challenge(step)
+        else:
+            return step
+        return None
+
+    def _choose_language(self, argument: bytes) -> None:
+        if not argument.strip():
+            lines = (f"{tag} {name}\r\n" for tag, name in LANGUAGES.items())
+            self._replies.send_lines("Languages follow", lines)
             return
-        self._replies.send_lines(f"{self._maildrop.live_count} messages", self._maildrop.list_facts(fact))
-
-    def _retrieve(self, argument: bytes) -> Event | None:
-        number = read_number(argument)
-        return self._request(number, None, f"{self._maildrop.find(number).octets} octets")
-
-    def _top(self, argument: bytes) -> Event | None:
-        first, _, second = argument.strip().partition(b" ")
-        number, body_lines = read_number(first), read_number(second)
-        self._maildrop.find(number)
-        return self._request(number, body_lines, "Top of message follows")
-
-    def _request(self, number: int, body_lines: int | None, status: str) -> Event:
-        self._encoder = MessageEncoder(body_lines)
-        self._content_status = status
-        return MessageRequested(number)
-
-    def _delete(self, argument: bytes) -> None:
-        number = read_number(argument)
-        self._maildrop.mark(number)
-        self._replies.accept(f"Message {number} marked")
-
-    def _reset(self, _: bytes) -> None:
-        self._maildrop.unmark_all()
-        self._replies.accept(f"{self._maildrop.live_count} messages")
-
-    def _do_nothing(self, _: bytes) -> None:
-        self._replies.accept("Nothing done")
+        tag = choose_language(argument)
+        if tag is None:
+            raise CommandRefused("No such language")
+        self._replies.accept(f"{tag} Language chosen")
 
 
-_AUTHORIZATION = frozenset({_State.AUTHORIZATION})
-_TRANSACTION = frozenset({_State.TRANSACTION})
 _Command = Callable[[Pop3ServerSession, bytes], Event | None]
-_COMMANDS: dict[bytes, tuple[frozenset[_State], bool, _Command]] = {
-    # verb: states in which it is valid, whether it takes an argument, what it does
-    b"CAPA": (_AUTHORIZATION | _TRANSACTION, False, Pop3ServerSession._capa),
-    b"QUIT": (_AUTHORIZATION | _TRANSACTION, False, Pop3ServerSession._quit),
-    b"STLS": (_AUTHORIZATION, False, Pop3ServerSession._stls),
-    b"USER": (_AUTHORIZATION, True, Pop3ServerSession._take_user),
-    b"PASS": (_AUTHORIZATION, True, Pop3ServerSession._take_password),
-    b"AUTH": (_AUTHORIZATION, True, Pop3ServerSession._authenticate),
-    b"STAT": (_TRANSACTION, False, Pop3ServerSession._stat),
-    b"LIST": (_TRANSACTION, True, Pop3ServerSession._list),
-    b"UIDL": (_TRANSACTION, True, Pop3ServerSession._uidl),
-    b"RETR": (_TRANSACTION, True, Pop3ServerSession._retrieve),
-    b"TOP": (_TRANSACTION, True, Pop3ServerSession._top),
-    b"DELE": (_TRANSACTION, True, Pop3ServerSession._delete),
-    b"RSET": (_TRANSACTION, False, Pop3ServerSession._reset),
-    b"NOOP": (_TRANSACTION, False, Pop3ServerSession._do_nothing),
+_COMMANDS: dict[bytes, tuple[bool, bool, _Command]] = {
+    # verb: whether it is valid after the login too, whether it takes an argument, what it does
+    b"CAPA": (True, False, Pop3ServerSession._capa),
+    b"QUIT": (True, False, Pop3ServerSession._quit),
+    b"LANG": (True, True, Pop3ServerSession._choose_language),
+    b"STLS": (False, False, Pop3ServerSession._stls),
+    b"USER": (False, True, Pop3ServerSession._take_user),
+    b"PASS": (False, True, Pop3ServerSession._take_password),
+    b"APOP": (False, True, Pop3ServerSession._take_apop),
+    b"AUTH": (False, True, Pop3ServerSession._authenticate),
 }

@@ -280,6 +280,7 @@ class SmtpClientSession:
             is_lmtp=self._settings.is_lmtp,
             has_pipelining="PIPELINING" in capabilities,
             takes_8bit="8BITMIME" in capabilities,
+            takes_utf8="SMTPUTF8" in capabilities,
             size_limit_octets=None if size is None else int(size) if size.isascii() and size.isdigit() else 0,
         )
         self._rest()

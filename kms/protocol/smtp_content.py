@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
+import sys
 
 from kms.domain import reply
 from kms.domain.reply import Reply
@@ -29,7 +30,35 @@ class BareNewlines(enum.Enum):
     NORMALISE = "normalise"
 
 
-class ContentReader:
+class ContentSieve:
+    """What a content is held to, however it comes: its newlines and its size.
+
+    Attributes:
+        refusal: why the content is not to be had, once that is known; final only at the end.
+    """
+
+    __slots__ = ("_bare_newlines", "_max_octets", "_octets", "refusal")
+
+    def __init__(self, bare_newlines: BareNewlines, max_octets: int) -> None:
+        self._bare_newlines = bare_newlines
+        self._max_octets = max_octets
+        self._octets = 0
+        self.refusal: Reply | None = None
+
+    def _sift(self, content: bytes) -> bytes:
+        """Judge a part that does not begin or end within a CRLF; give it, or nothing once all is refused."""
+        if has_bare_newline(content):
+            if self._bare_newlines is BareNewlines.NORMALISE:
+                content = normalise_newlines(content)
+            else:
+                self.refusal = self.refusal or reply.BARE_NEWLINE
+        self._octets += len(content)
+        if self._octets > self._max_octets > 0:
+            self.refusal = reply.CONTENT_TOO_LARGE
+        return content if self.refusal is None else b""
+
+
+class ContentReader(ContentSieve):
     """Reads one content from chunks.
 
     It holds back the last octets of a chunk, four at most, where they may be the beginning of the end. It
@@ -39,29 +68,21 @@ class ContentReader:
     Attributes:
         is_ended: the end of data has come.
         rest: after the end, the octets behind it.
-        refusal: why the content is not to be had, once that is known; final only at the end.
+        wanted_octets: all that there are.
+        is_last: its end is that of the content.
     """
 
-    __slots__ = (
-        "_bare_newlines",
-        "_is_begun",
-        "_max_octets",
-        "_octets",
-        "_tail",
-        "is_ended",
-        "refusal",
-        "rest",
-    )
+    __slots__ = ("_is_begun", "_tail", "is_ended", "rest")
+
+    wanted_octets = sys.maxsize
+    is_last = True
 
     def __init__(self, bare_newlines: BareNewlines, max_octets: int) -> None:
-        self._bare_newlines = bare_newlines
-        self._max_octets = max_octets
-        self._octets = 0
+        super().__init__(bare_newlines, max_octets)
         self._tail = b"\r\n"
         self._is_begun = False
         self.is_ended = False
         self.rest = b""
-        self.refusal: Reply | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Take a chunk and give what of the content is now certain; nothing once it is refused."""
@@ -83,15 +104,7 @@ class ContentReader:
         if not self._is_begun:
             self._is_begun = True
             content = content[2:]
-        if has_bare_newline(content):
-            if self._bare_newlines is BareNewlines.NORMALISE:
-                content = normalise_newlines(content)
-            else:
-                self.refusal = self.refusal or reply.BARE_NEWLINE
-        self._octets += len(content)
-        if self._octets > self._max_octets > 0:
-            self.refusal = reply.CONTENT_TOO_LARGE
-        return content if self.refusal is None else b""
+        return self._sift(content)
 
 
 def _count_held_back(raw: bytes) -> int:

@@ -8,7 +8,8 @@ however long a decision takes.
 Promises: any split of the octets gives the same replies and events; only commands ended by CRLF are obeyed;
 no octet that came before the TLS handshake is used after it; no input raises.
 It does not: know accounts, rules, time or sockets.
-Flow: `service.smtp_listener` carries octets and events, `service.reception` answers the events.
+Flow: `service.smtp_listener` carries octets and events, `service.reception` answers the events. What every
+conversation does stands in `smtp_conversation`, how contents come in `smtp_transfer`; here are the commands.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ from kms.domain import reply as replies
 from kms.domain.reply import Reply
 from kms.domain.status import BAD_MAILBOX
 from kms.protocol import smtp_states as states
-from kms.protocol.lines import LineBuffer, LineFault
-from kms.protocol.smtp_auth import MAX_RESPONSE_OCTETS, AuthExchange, begin_auth
-from kms.protocol.smtp_commands import ProtocolViolation, parse_hello, parse_mail, parse_rcpt, split_command
-from kms.protocol.smtp_content import BareNewlines, ContentReader
+from kms.protocol.lines import LineFault
+from kms.protocol.smtp_auth import MAX_RESPONSE_OCTETS, AuthExchange, Bindings, Outcome, begin_auth
+from kms.protocol.smtp_commands import (
+    ProtocolViolation,
+    parse_hello,
+    parse_mail,
+    parse_rcpt,
+    split_command,
+)
+from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_events import (
     ContentEnded,
-    ContentReceived,
     ContentRefused,
     Event,
     LoginOffered,
@@ -35,10 +41,10 @@ from kms.protocol.smtp_events import (
     RecipientOffered,
     SenderOffered,
     TlsRequested,
-    TransactionAborted,
+    VerifierWanted,
 )
 from kms.protocol.smtp_settings import SmtpServerSettings, compose_ehlo
-from kms.protocol.smtp_states import State
+from kms.protocol.smtp_transfer import ContentTransfer
 
 __all__ = ["BareNewlines", "SmtpServerSession", "SmtpServerSettings"]
 
@@ -47,7 +53,7 @@ MAX_FAILED_LOGINS = 10
 
 
 @attrs.define(eq=False, repr=False)
-class SmtpServerSession:
+class SmtpServerSession(ContentTransfer):
     """The server's side of one connection.
 
     The listener's loop: `receive_data()`, then `next_event()` until it gives None, each question answered by
@@ -56,66 +62,27 @@ class SmtpServerSession:
 
     Attributes:
         is_encrypted: TLS is on.
-        client_name: from EHLO or HELO, safe to print into a header field; "" before.
-        is_extended: it was EHLO.
-        login_name: the user of the AUTH that succeeded, as the client wrote it; the listener may set the
-            account's own name in its place.
+        client_name: from EHLO, HELO or LHLO, safe to print into a header field; "" before.
+        is_extended: it was EHLO or LHLO.
+        login_name: the user of the AUTH that succeeded, as the client wrote it.
         has_failed_login: the last AUTH that was judged was answered 535.
     """
 
-    _settings: SmtpServerSettings
     is_encrypted: bool = attrs.field(default=False, kw_only=True)
     _may_send_plain_passwords: bool = attrs.field(default=False, kw_only=True)
+    _read_bindings: Callable[[], Bindings] = attrs.field(default=dict, kw_only=True)
     client_name: str = attrs.field(default="", init=False)
     is_extended: bool = attrs.field(default=False, init=False)
     login_name: str | None = attrs.field(default=None, init=False)
     has_failed_login: bool = attrs.field(default=False, init=False)
-    _state: State = attrs.field(default=states.UNGREETED, init=False)
-    _lines: LineBuffer = attrs.field(factory=LineBuffer, init=False)
-    _output: list[bytes] = attrs.field(factory=list, init=False)
-    _pending: Question | None = attrs.field(default=None, init=False)
-    _content: ContentReader | None = attrs.field(default=None, init=False)
     _auth: AuthExchange | None = attrs.field(default=None, init=False)
-    _failed_commands: int = attrs.field(default=0, init=False)
     _failed_logins: int = attrs.field(default=0, init=False)
+    _accepted_recipients: int = attrs.field(default=0, init=False)  # counted in LMTP only
 
     @property
-    def is_closing(self) -> bool:
-        """Send what is to be sent and close the connection; nothing more is read."""
-        return self._state is states.CLOSED
-
-    @property
-    def is_in_transaction(self) -> bool:
-        """A sender was accepted, and its message is neither answered nor given up."""
-        return self._state.is_transaction
-
-    @property
-    def is_receiving_content(self) -> bool:
-        """DATA was answered 354, and the end of data has not come."""
-        return self._content is not None
-
-    @property
-    def buffered_octets(self) -> int:
-        """What arrived and waits; the listener stops reading when this is large."""
-        return self._lines.octets
-
-    def greet(self, reply: Reply) -> None:
-        """Open the session: 220; 5yz, after which only QUIT is served (RFC 5321 3.1); or 4yz, and close."""
-        if self._state is not states.UNGREETED:
-            return
-        self._say(reply)
-        if reply.is_success:
-            self._state = states.GREETED
-        elif reply.is_permanent:
-            self._state = states.TURNED_AWAY
-        else:
-            self._end()
-
-    def close(self, reply: Reply) -> None:
-        """Say `reply` (421) and close. A pending question is given up; its late answer is ignored."""
-        if self._state is not states.CLOSED:
-            self._output.append(reply.wire)
-            self._end()
+    def is_lmtp(self) -> bool:
+        """LMTP is spoken."""
+        return self._settings.is_lmtp
 
     def tls_started(self) -> None:
         """Begin anew inside TLS: name, login, envelope and unread octets are forgotten (RFC 3207 4.2)."""
@@ -123,31 +90,26 @@ class SmtpServerSession:
             return  # it was closed meanwhile
         self._state = states.GREETED
         self.is_encrypted = True
-        self.client_name = ""
-        self.is_extended = False
-        self.login_name = None
-        self.has_failed_login = False
+        self.client_name, self.is_extended, self.is_smtputf8 = "", False, False
+        self.login_name, self.has_failed_login = None, False
 
-    def receive_data(self, data: bytes) -> None:
-        """Take octets from the client."""
-        if not self._state.is_deaf:
-            self._lines.append(data)
-
-    def data_to_send(self) -> bytes:
-        """Hand over all replies said since the last call."""
-        data = b"".join(self._output)
-        self._output.clear()
-        return data
-
-    def next_event(self) -> Event | None:
-        """Go on to the next event; None while a question waits, or when more octets are needed."""
+    def next_event(self, most_lines: int = 0) -> Event | None:
+        """Go on to the next event; None while a question waits, for more octets, or after so many lines."""
         while self._pending is None and self._state.is_reading:
             if self._content is not None:
-                return self._read_content(self._content)
-            line = self._lines.next_line(MAX_COMMAND_OCTETS if self._auth is None else MAX_RESPONSE_OCTETS)
-            if line is None:
-                return None
-            event = self._take_line(line)
+                event = self._read_content(self._content)
+                if event is None and self._content is not None:
+                    return None  # more octets are needed
+            else:
+                line = self._lines.next_line(
+                    MAX_COMMAND_OCTETS if self._auth is None else MAX_RESPONSE_OCTETS
+                )
+                if line is None:
+                    return None
+                event = self._take_line(line)
+                most_lines -= 1
+                if most_lines == 0:
+                    return event
             if event is not None:
                 return event
         return None
@@ -167,18 +129,36 @@ class SmtpServerSession:
                 return reply
             raise RuntimeError("no event waits for a reply")
         self._pending = None
-        if isinstance(event, LoginOffered):
-            return self._finish_login(event, reply)
+        if isinstance(event, LoginOffered | VerifierWanted):
+            return self._finish_login(reply)
         self._state = states.follow(self._state, event, reply.is_success)
         if reply.is_permanent and reply.status != BAD_MAILBOX:
-            return self._refuse(reply)
-        return self._say(reply)
+            said = self._refuse(reply)
+        else:
+            said = self._say(reply)
+        if self._settings.is_lmtp:
+            self._answer_others(event, said)
+        return said
 
-    def _finish_login(self, offered: LoginOffered, reply: Reply) -> Reply:
-        if reply.is_success:
-            self.login_name = offered.user
-            self.has_failed_login = False
-        elif reply.code == 535:
+    def _answer_others(self, event: Question, said: Reply) -> None:
+        """RFC 2033 4.2: after a content one answer follows for each accepted RCPT; they share its fate."""
+        match event:
+            case SenderOffered() if said.is_success:
+                self._accepted_recipients = 0
+                self._state = states.LMTP_SENDER_GIVEN
+            case RecipientOffered() if said.is_success:
+                self._accepted_recipients += 1
+            case ContentEnded() | ContentRefused() if self._state is states.READY:
+                for _ in range(self._accepted_recipients - 1):
+                    self._say(said)
+
+    def _finish_login(self, reply: Reply) -> Reply:
+        if reply.is_success and self._auth is not None:
+            self._go_on_with_auth(self._auth.succeed(reply))
+            return reply
+        if reply.code != 334:
+            self._auth = None
+        if reply.code == 535:
             self.has_failed_login = True
             self._failed_logins += 1
         elif reply.is_permanent:
@@ -188,39 +168,11 @@ class SmtpServerSession:
             self.close(replies.TOO_MANY_FAILED_LOGINS)
         return reply
 
-    # Saying
-
-    def _say(self, reply: Reply) -> Reply:
-        self._output.append(reply.wire)
-        if reply.code == 421:
-            self._end()
-        return reply
-
-    def _refuse(self, reply: Reply) -> Reply:
-        """Say what the client did wrong, unless it has done wrong too often."""
-        if 0 < self._settings.max_failed_commands <= self._failed_commands:
-            return self._say(replies.TOO_MANY_ERRORS)
-        self._failed_commands += 1
-        return self._say(reply)
-
     def _end(self) -> None:
-        self._state = states.CLOSED
-        self._lines.clear()
-        self._pending = self._content = self._auth = None
+        super()._end()
+        self._auth = None
 
     # Reading
-
-    def _read_content(self, content: ContentReader) -> Event | None:
-        data = self._lines.take_rest()
-        if not data:
-            return None
-        part = content.feed(data)
-        if not content.is_ended:
-            return ContentReceived(part) if part else None
-        self._content = None
-        self._lines.append(content.rest)
-        self._pending = ContentEnded(part) if content.refusal is None else ContentRefused(content.refusal)
-        return self._pending
 
     def _take_line(self, line: bytes | LineFault) -> Event | None:
         try:
@@ -257,11 +209,25 @@ class SmtpServerSession:
     # Commands
 
     def _ehlo(self, argument: str) -> Event | None:
-        reply = compose_ehlo(self._settings, self.is_encrypted, self._may_send_passwords)
-        return self._greet_client(argument, reply, is_extended=True)
+        self._require_dialect(is_lmtp=False)
+        return self._greet_extended_client(argument)
+
+    def _lhlo(self, argument: str) -> Event | None:
+        self._require_dialect(is_lmtp=True)
+        return self._greet_extended_client(argument)
+
+    def _greet_extended_client(self, argument: str) -> Event | None:
+        may_send_passwords = self.is_encrypted or self._may_send_plain_passwords
+        facts = (self.is_encrypted, may_send_passwords, bool(self._read_bindings()))
+        return self._greet_client(argument, compose_ehlo(self._settings, *facts), is_extended=True)
 
     def _helo(self, argument: str) -> Event | None:
+        self._require_dialect(is_lmtp=False)
         return self._greet_client(argument, replies.hello(self._settings.hostname), is_extended=False)
+
+    def _require_dialect(self, *, is_lmtp: bool) -> None:
+        if self._settings.is_lmtp is not is_lmtp:
+            raise ProtocolViolation(replies.UNKNOWN_COMMAND)
 
     def _greet_client(self, argument: str, reply: Reply, *, is_extended: bool) -> Event | None:
         self.client_name = parse_hello(argument)
@@ -273,30 +239,22 @@ class SmtpServerSession:
         self._say(replies.RESET)
         return self._abort_transaction(states.READY if self.client_name else states.GREETED)
 
-    def _abort_transaction(self, next_state: State) -> Event | None:
-        was_transaction = self._state.is_transaction
-        self._state = next_state
-        return TransactionAborted() if was_transaction else None
-
     def _mail(self, argument: str) -> Event:
         self._state = states.MAIL_REFUSED  # unless it comes otherwise
         if self._settings.needs_authentication and self.login_name is None:
             raise ProtocolViolation(replies.AUTHENTICATION_REQUIRED)
-        arguments = parse_mail(argument)
-        self._pending = SenderOffered(arguments.reverse_path, arguments.declared_octets, arguments.is_8bit)
-        return self._pending
+        offered = parse_mail(argument, self._settings.offers_dsn)
+        self.is_smtputf8 = offered.is_smtputf8
+        self._pending = offered
+        return offered
 
     def _rcpt(self, argument: str) -> Event:
         try:
-            self._pending = RecipientOffered(parse_rcpt(argument))
+            self._pending = parse_rcpt(argument, self.is_smtputf8, self._settings.offers_dsn)
         except ProtocolViolation:
             self._state = states.after_refused_recipient(self._state)
             raise
         return self._pending
-
-    def _data(self, _argument: str) -> None:
-        self._say(replies.START_CONTENT)
-        self._content = ContentReader(self._settings.bare_newlines, self._settings.max_message_octets)
 
     def _quit(self, _argument: str) -> None:
         self.close(replies.CLOSING)
@@ -311,31 +269,31 @@ class SmtpServerSession:
         self._lines.clear()
         return TlsRequested()
 
-    @property
-    def _may_send_passwords(self) -> bool:
-        return self.is_encrypted or self._may_send_plain_passwords
-
     def _begin_auth(self, argument: str) -> Event | None:
         if self.login_name is not None:
             raise ProtocolViolation(replies.ALREADY_AUTHENTICATED)
-        self._auth, step = begin_auth(argument, self._settings.mechanisms, self._may_send_passwords)
-        return self._go_on_with_auth(step)
+        may_send_passwords = self.is_encrypted or self._may_send_plain_passwords
+        self._auth = begin_auth(argument, self._settings, may_send_passwords, self._read_bindings())
+        return self._go_on_with_auth(self._auth.begin())
 
-    def _go_on_with_auth(self, step: Reply | LoginOffered) -> Event | None:
-        if isinstance(step, Reply):
-            self._say(step)
-            return None
-        self._auth = None
-        self._pending = step
-        return step
+    def _go_on_with_auth(self, step: Outcome) -> Event | None:
+        if not isinstance(step, Reply):
+            self._pending = step
+            return step
+        if step.is_success and self._auth is not None:
+            self.login_name, self.has_failed_login, self._auth = self._auth.user, False, None
+        self._say(step)
+        return None
 
 
 _COMMANDS: dict[str, Callable[[SmtpServerSession, str], Event | None]] = {
     "EHLO": SmtpServerSession._ehlo,
     "HELO": SmtpServerSession._helo,
+    "LHLO": SmtpServerSession._lhlo,
     "MAIL": SmtpServerSession._mail,
     "RCPT": SmtpServerSession._rcpt,
     "DATA": SmtpServerSession._data,
+    "BDAT": SmtpServerSession._bdat,
     "RSET": SmtpServerSession._rset,
     "QUIT": SmtpServerSession._quit,
     "STARTTLS": SmtpServerSession._starttls,

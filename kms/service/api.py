@@ -97,6 +97,9 @@ _ROUTES: tuple[tuple[str, str, Answer], ...] = (
         "windows/{}",
         lambda control, call: control.revoke_windows(call.names[0], call.query.get("user")),
     ),
+    ("GET", "blocks", lambda control, call: control.list_blocks()),
+    ("DELETE", "blocks/{}", lambda control, call: control.lift_blocks(call.names[0])),
+    ("GET", "limits/{}", lambda control, call: control.show_limits(call.names[0])),
 )
 _PATTERNS = [
     (method, re.compile(re.escape(path).replace(r"\{\}", "([^/]+)")), answer)

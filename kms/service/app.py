@@ -11,16 +11,18 @@ from typing import Any
 
 from twisted.python.threadpool import ThreadPool
 
-from kms.config.network_kinds import LogTarget, endpoint_port
 from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
-from kms.policy.routing import RoutingRules
-from kms.protocol.sasl import EXCHANGES
+from kms.domain.decision import Rule
+from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.protocol.smtp_content import BareNewlines
 from kms.protocol.smtp_settings import SmtpServerSettings
+from kms.service.account_check import AccountCounts, follow_accounts
+from kms.service.alarms import Alarms, follow_trips
 from kms.service.bounces import Bounces
 from kms.service.checks import LiveState, build_checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.connection_pool import PoolRules
 from kms.service.database import Database
@@ -30,16 +32,26 @@ from kms.service.dns import DnsResolver
 from kms.service.entrances import Entrances
 from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
+from kms.service.gateway_watch import GatewayWatch
+from kms.service.guarded_portal import GuardedPortal
+from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
+from kms.service.login_checker import LoginChecker
+from kms.service.login_delay import LoginDelay
+from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
 from kms.service.mailbox_janitor import MailboxJanitor
 from kms.service.mailboxes import Mailboxes
 from kms.service.notices import Notices
 from kms.service.operations_log import OperationsLog
-from kms.service.outbound import Outbound, OutboundRules
+from kms.service.outbound import Outbound
+from kms.service.own_address import OwnAddresses
+from kms.service.pop3_gate import Pop3Gate
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.pop3_log import Pop3Logs
+from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
 from kms.service.quota import Quota, follow_quota
@@ -49,6 +61,7 @@ from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings, 
 from kms.service.route_finder import RouteFinder
 from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
+from kms.service.settings_rules import log_path, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
@@ -57,8 +70,9 @@ from kms.store.queue_store import QueueStore
 from kms.store.report_texts import ReportTexts
 
 _HASHING_THREADS = 2
-SMTP_SERVICES = ("smtp", "submission", "submissions")
+SMTP_SERVICES = ("smtp", "submission", "submissions", "lmtp")
 POP3_SERVICES = ("pop3", "pop3s")
+_NOT_FOR_POP3 = ("LOGIN", "CRAM-MD5")
 
 
 class App:
@@ -77,6 +91,7 @@ class App:
         self.hostname = settings.server.hostname or socket.getfqdn()
         self._build_foundation(settings)
         self._build_delivery(settings)
+        self._build_guards(settings)
         self._build_reception(settings)
         self._build_listeners(settings)
 
@@ -90,6 +105,8 @@ class App:
         self.mailboxes = Mailboxes(settings.mailboxes_dir, clock, reactor)
         self.janitor = MailboxJanitor(self.mailboxes, clock)
         self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
+        self.windows.max_users = settings.relay.pop_window_max_users
+        self.ledger = ClientLedger(self.database, clock, self.security_log)
         self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
@@ -98,11 +115,15 @@ class App:
         nameservers = tuple(map(str, settings.dns.nameservers))
         self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
         self.certificate = ServedCertificate(self.hostname, settings.tls_dir)
-        self.passwords = PasswordChecker(
-            self.directory, self.database, self.hashing, reactor, clock, settings.auth.has_scram
+        hashing = HashingQueue(self.hashing, reactor, _HASHING_THREADS)
+        self.logins = LoginChecker(self.directory, self.database, hashing, clock, settings.auth.has_scram)
+        self.login_delay = LoginDelay(clock, settings.pop3.login_delay)
+        self.own = OwnAddresses(clock)
+        self.guard = LoginGuard(
+            settings.login_rules, self.directory, self.ledger, self.security_log, clock, self.own.has
         )
-        realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, self.passwords, WindowChecker(self.windows))
+        realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
+        self.portal = GuardedPortal(realm, self.logins, WindowChecker(self.windows), self.guard)
 
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
@@ -143,8 +164,7 @@ class App:
             self.clock,
         )
 
-    def _build_reception(self, settings: Settings) -> None:
-        logs = (self.mail_log, self.security_log)
+    def _build_guards(self, settings: Settings) -> None:
         self.notices = Notices(
             self.hostname,
             settings.queue.language,
@@ -154,12 +174,35 @@ class App:
             self.queue,
             self.mail_log,
         )
+        self.alarms = Alarms(
+            settings.limits.alarm_after, self.notices.tell_alarm, self.security_log, self.clock
+        )
+        self.guard.on_tripped = self.alarms.tripped
+        self.gateways = GatewayWatch(
+            settings.gateway_rules, self.alarms.found_gateway, self.clock, self.own.has, self.directory
+        )
+        self.account_counts = AccountCounts(self.database, self.clock)
+
+    def _build_reception(self, settings: Settings) -> None:
+        logs = (self.mail_log, self.security_log)
         quota = Quota(self.mailboxes, self.notices.tell_full)
-        self.state = LiveState(self.portal, quota, self.resolver, self.space.octets)
+        self.state = LiveState(
+            self.portal,
+            quota,
+            self.resolver,
+            self.space.octets,
+            self.ledger,
+            self.gateways,
+            self.account_counts,
+        )
         self.checks = build_checks(settings, self.directory, self.state)
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         self._keep_decisions(settings)
+        LimitEffects(self.checks.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, quota, self.directory)
+        self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_trips(self.decisions, self.alarms)
+        follow_accounts(self.decisions, self.account_counts, self.alarms.braked)
         self.explainer = Explainer(
             self.database,
             self.state,
@@ -177,6 +220,7 @@ class App:
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
@@ -195,16 +239,23 @@ class App:
             )
             for name in SMTP_SERVICES
         }
+        self.pop3_gate = Pop3Gate(
+            settings.pop3.connections_per_client,
+            lambda client: self.checks.clients.limits.is_exempt(client),
+            self.ledger,
+            self.security_log,
+        )
         self.pop3 = {
             name: Pop3Factory(
                 portal=self.portal,
                 tls=self.certificate,
                 is_tls_at_once=name == "pop3s",
-                hostname=self.hostname,
+                settings=self.pop3_settings(settings, name),
                 idle_timeout=settings.pop3.idle_timeout,
                 may_send_plain_passwords=self.may_send_plain_passwords,
                 log=Pop3Logs(self.mail_log, self.security_log),
                 clock=self.clock,
+                gate=self.pop3_gate,
             )
             for name in POP3_SERVICES
         }
@@ -220,23 +271,38 @@ class App:
     def service_rules(self, settings: Settings, name: str) -> SmtpServiceRules:
         """How one SMTP port behaves."""
         limits = settings.limits
+        is_submission = name in ("submission", "submissions")
+        mechanisms = () if name == "lmtp" else settings.auth.mechanisms
         session = SmtpServerSettings(
             hostname=self.hostname,
             max_message_octets=limits.max_message_size,
             max_failed_commands=limits.max_failed_commands,
             bare_newlines=BareNewlines(limits.bare_newlines.value),
-            mechanisms=tuple(m.value for m in settings.auth.mechanisms if m.value in EXCHANGES),
-            needs_authentication=name != "smtp",
+            mechanisms=tuple(mechanism.value for mechanism in mechanisms),
+            needs_authentication=is_submission,
+            is_lmtp=name == "lmtp",
             offers_starttls=True,
+            max_recipients=limits.max_recipients,
         )
         return SmtpServiceRules(
             session=session,
-            is_submission=name != "smtp",
+            is_submission=is_submission,
             is_tls_at_once=name == "submissions",
             command_timeout=limits.command_timeout,
             session_timeout=limits.session_timeout,
             may_send_plain_passwords=self.may_send_plain_passwords,
             minimum_data_rate=limits.minimum_data_rate,
+        )
+
+    def pop3_settings(self, settings: Settings, name: str) -> Pop3ServerSettings:
+        """What the sessions of one POP3 port say."""
+        names = (mechanism.value for mechanism in settings.auth.mechanisms)
+        return Pop3ServerSettings(
+            hostname=self.hostname,
+            offers_stls=name != "pop3s",
+            mechanisms=tuple(name for name in names if name not in _NOT_FOR_POP3),
+            offers_apop=settings.pop3.apop,
+            login_delay=settings.pop3.login_delay,
         )
 
     def may_send_plain_passwords(self, client: ClientAddress) -> bool:
@@ -254,6 +320,7 @@ class App:
         self.settings = settings
         self.checks.use(settings)
         self._keep_decisions(settings)
+        self.pop3_gate.limit = settings.pop3.connections_per_client
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules
@@ -262,53 +329,14 @@ class App:
         self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)
-        self.passwords.with_scram = settings.auth.has_scram
+        self.windows.max_users = settings.relay.pop_window_max_users
+        self.guard.rules = settings.login_rules
+        self.alarms.after = settings.limits.alarm_after
+        self.gateways.rules = settings.gateway_rules
+        self.logins.with_scram = settings.auth.has_scram
+        self.login_delay.length = settings.pop3.login_delay
         for name, factory in self.smtp.items():
             factory.use(self.service_rules(settings, name))
         self.entrances.use(settings)
-
-
-def log_path(target: LogTarget) -> str:
-    """Where a log goes: a file, or the name of a stream."""
-    return str(target.path) if target.stream is None else target.stream.value
-
-
-def outbound_rules(settings: Settings) -> OutboundRules:
-    """How many outgoing transactions may run."""
-    return OutboundRules(settings.queue.delivery_tasks, settings.delivery.connections_per_destination)
-
-
-def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
-    """How foreign mail finds its way, and what of it would come back to us."""
-    places = [endpoint_port(listener) for listener in settings.listen.smtp]
-    known = [place for place in places if place is not None]
-    delivery = settings.delivery
-    return RoutingRules(
-        smarthosts=settings.smarthosts,
-        tls=delivery.tls,
-        direct_port=delivery.direct_port,
-        allow_private_hosts=delivery.allow_private_hosts,
-        own_names=frozenset((hostname.lower(),)),
-        own_endpoints=frozenset((interface, port) for interface, port in known if interface),
-        own_wildcard_ports=frozenset(port for interface, port in known if not interface),
-    )
-
-
-class Pop3Logs:
-    """Where POP3 sessions are told of: the mail log, and failures in the security log."""
-
-    def __init__(self, mail_log: MailLog, security_log: SecurityLog) -> None:
-        self._mail_log = mail_log
-        self._security_log = security_log
-
-    def logged_in(self, login: str, client: ClientAddress, tls: str | None) -> None:
-        """A login succeeded."""
-        self._mail_log.logged_in(login, client, tls)
-
-    def ended(self, login: str, client: ClientAddress, deleted: int) -> None:
-        """A session that was logged in is over."""
-        self._mail_log.ended(login, client, deleted)
-
-    def login_failed(self, login: str, client: ClientAddress, mechanism: str) -> None:
-        """A login was answered [AUTH]."""
-        self._security_log.pop3_login_failed(client, mechanism)
+        for name, pop3 in self.pop3.items():
+            pop3.service.settings = self.pop3_settings(settings, name)

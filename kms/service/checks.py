@@ -13,8 +13,12 @@ from twisted.cred.portal import Portal
 
 from kms.config.settings import Settings
 from kms.ports import Resolver
+from kms.service.account_check import AccountCheck, AccountCounts
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.content_check import ContentCheck
 from kms.service.directory import DirectoryCache
+from kms.service.gateway_watch import GatewayWatch
 from kms.service.quota import Quota
 from kms.service.recipient_check import RecipientCheck
 from kms.service.relay_check import RelayCheck
@@ -30,12 +34,18 @@ class LiveState:
         quota: knows full mailboxes.
         resolver: the DNS.
         free_octets: of the spool.
+        ledger: what clients did lately.
+        gateways: knows trusted addresses that lost their trust.
+        account_counts: what logins have sent.
     """
 
     portal: Portal
     quota: Quota
     resolver: Resolver
     free_octets: Callable[[], int]
+    ledger: ClientLedger
+    gateways: GatewayWatch
+    account_counts: AccountCounts
 
 
 @attrs.frozen
@@ -43,31 +53,42 @@ class Checks:
     """One set of checks.
 
     Attributes:
+        clients: decide about clients by what they did lately.
         relay: may this client send to foreign domains?
         senders: decide about MAIL.
         recipients: decide about RCPT.
         contents: decide at the end of a content.
+        accounts: decide about the limits of a login.
     """
 
+    clients: ClientCheck
     relay: RelayCheck
     senders: SenderCheck
     recipients: RecipientCheck
     contents: ContentCheck
+    accounts: AccountCheck
 
     def use(self, settings: Settings) -> None:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
+        self.clients.limits = settings.client_limits
         self.relay.rules = settings.relay_rules
+        self.relay.gateway_rules = settings.gateway_rules
+        self.accounts.rules = settings.account_rules
         self.senders.rules = self.recipients.rules = self.contents.rules = rules
 
 
 def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState) -> Checks:
     """Make a set of checks from settings and what they look at."""
     rules = settings.transaction_rules
-    relay = RelayCheck(settings.relay_rules, state.portal)
+    relay = RelayCheck(settings.relay_rules, state.portal, state.gateways, settings.gateway_rules)
+    accounts = AccountCheck(settings.account_rules, state.account_counts)
+    clients = ClientCheck(settings.client_limits, state.ledger, state.resolver)
     return Checks(
+        clients=clients,
         relay=relay,
-        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets),
-        recipients=RecipientCheck(rules, directory, relay, state.quota),
+        senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, clients, accounts),
+        recipients=RecipientCheck(rules, directory, relay, state.quota, clients, accounts),
         contents=ContentCheck(rules, directory),
+        accounts=accounts,
     )

@@ -8,14 +8,13 @@ Flow: api.py calls these; the rules of each operation are in store/administratio
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -24,14 +23,17 @@ from twisted.python.threadpool import ThreadPool
 
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
-from kms.domain.account import Alias, Directory
+from kms.domain.account import Directory
 from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.policy.block import Block
+from kms.service.client_ledger import Counters
 from kms.service.clock import Clock
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
-from kms.store import administration, fsck, queue_view
+from kms.service.server_status import describe_status
+from kms.store import administration, fsck
 from kms.store.accounts import AccountError
-from kms.store.administration import Facts, describe_window
+from kms.store.administration import Facts, describe_block, describe_window, read_client
 from kms.store.credentials import Verifiers, make_verifiers
 from kms.store.history import tell_why
 from kms.store.relay_windows import RelayWindow
@@ -92,6 +94,22 @@ class KeepsWindows(Protocol):
         ...
 
 
+class KeepsLedger(Protocol):
+    """The part of `ClientLedger` that is needed."""
+
+    def blocks(self) -> Sequence[Block]:
+        """The blocks that last."""
+        ...
+
+    def counters_of(self, client: str) -> Counters:
+        """What is counted of a client."""
+        ...
+
+    async def lift(self, client: str) -> int:
+        """End the blocks of a client."""
+        ...
+
+
 class Server(Protocol):
     """The part of `App` that is needed."""
 
@@ -119,6 +137,11 @@ class Server(Protocol):
     @property
     def windows(self) -> KeepsWindows:
         """Who may relay for a while."""
+        ...
+
+    @property
+    def ledger(self) -> KeepsLedger:
+        """What clients did lately."""
         ...
 
 
@@ -256,32 +279,29 @@ class Control:
             raise ReloadRefused([str(problem) for problem in error.problems]) from None
         return [describe_step(step) for step in steps]
 
+    # Limits and blocks
+
+    async def list_blocks(self) -> list[Facts]:
+        """The blocks that last, by client."""
+        return list(map(describe_block, self._server.ledger.blocks()))
+
+    async def lift_blocks(self, address: str) -> Facts:
+        """Lift the blocks of a client; `lifted` says how many there were. Raises AccountError."""
+        count = await self._server.ledger.lift(read_client(address))
+        self._log.info("blocks of {client} lifted: {count}", client=address, count=count)
+        return {"lifted": count}
+
+    async def show_limits(self, address: str) -> Facts:
+        """Give the counters and blocks of a client; raises AccountError."""
+        client, ledger = read_client(address), self._server.ledger
+        blocks = [describe_block(block) for block in ledger.blocks() if block.client == client]
+        return {**attrs.asdict(ledger.counters_of(client)), "blocks": blocks}
+
     # The server
 
     async def status(self) -> Facts:
-        """How the server is: version, name, process, times, and how much there is of everything."""
-        server = self._server
-        count = await server.database.read(queue_view.count)
-        now = server.clock.now()
-        directory = server.directory.current
-        return {
-            "version": _version(),
-            "hostname": server.hostname,
-            "pid": os.getpid(),
-            "started_at": self._started_at.isoformat(timespec="seconds"),
-            "uptime_seconds": int((now - self._started_at).total_seconds()),
-            "relay_mode": server.settings.relay.mode.value,
-            "local_domains": list(directory.local_domains),
-            "users": len(directory.accounts),
-            "aliases": _count_aliases(directory.aliases),
-            "relay_windows": len(server.windows.list()),
-            "queue": {
-                "messages": count.messages,
-                "recipients": count.recipients,
-                "octets": count.octets,
-                "set_aside": count.set_aside,
-            },
-        }
+        """How the server is; see `describe_status`."""
+        return await describe_status(self._server, self._started_at)
 
     async def reload(self) -> Facts:
         """Read the configuration anew; `warnings` names keys without effect. Raises ReloadRefused."""
@@ -300,23 +320,12 @@ class Control:
     async def _hash(self, password: str) -> Verifiers:
         server = self._server
         reactor: IReactorFromThreads = server.reactor
-        with_scram = server.settings.auth.has_scram
-        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, with_scram)
+        auth, pop3 = server.settings.auth, server.settings.pop3
+        kinds = (auth.has_scram, auth.has_cram, pop3.apop)
+        return await deferToThreadPool(reactor, server.hashing, make_verifiers, password, *kinds)
 
     async def _change(self, operation: Callable[[Any], Facts], done: str) -> Facts:
         facts = await self._server.database.run(operation)
         await self._server.directory.load()
         self._log.info("{done}: {name}", done=done, name=facts.get("login") or facts["address"])
         return facts
-
-
-def _version() -> str:
-    """The installed version; a bare checkout has none."""
-    try:
-        return metadata.version("kms")
-    except metadata.PackageNotFoundError:
-        return "checkout"
-
-
-def _count_aliases(aliases: Mapping[str, Sequence[Alias]]) -> int:
-    return sum(map(len, aliases.values()))

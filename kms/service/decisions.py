@@ -74,6 +74,7 @@ class Decisions:
         self.consequences: dict[Rule, Consequence] = {
             Rule.UNKNOWN_RECIPIENT: self._recipient_was_unknown,
             Rule.RELAY_DENIED: self._relay_was_denied,
+            Rule.RELAY_DENIED_WITHOUT_TRUST: self._relay_was_denied,
             Rule.RELAY_DENIED_AFTER_FAILED_AUTHENTICATION: self._relay_was_denied,
             Rule.SENDER_DOMAIN: self._sender_domain_was_missing,
             Rule.SENDER_MUST_MATCH_LOGIN: self._sender_was_not_owned,

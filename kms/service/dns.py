@@ -24,15 +24,18 @@ import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    HostNames,
     LookupFailed,
     MailExchanger,
     MailExchangers,
     MxAnswer,
+    NamesAnswer,
     NoRecords,
     NoSuchDomain,
 )
@@ -48,7 +51,7 @@ MAX_TTL_SECONDS = 3600.0
 MAX_NEGATIVE_TTL_SECONDS = 300.0
 FAILURE_TTL_SECONDS = 30.0
 
-_Answer = MxAnswer | AddressAnswer
+_Answer = MxAnswer | AddressAnswer | NamesAnswer
 _Key = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
@@ -83,7 +86,7 @@ class DnsResolver:
     async def lookup_mx(self, domain: str) -> MxAnswer:
         """See `Resolver`."""
         answer = await self._look_up(domain, dns.rdatatype.MX)
-        assert not isinstance(answer, Addresses)
+        assert not isinstance(answer, Addresses | HostNames)
         return answer
 
     async def lookup_addresses(self, host: str) -> AddressAnswer:
@@ -93,6 +96,13 @@ class DnsResolver:
         types = (dns.rdatatype.AAAA, dns.rdatatype.A)
         lookups = [Deferred.fromCoroutine(self._look_up(host, rdtype)) for rdtype in types]
         return _merge(await gatherResults(lookups, consumeErrors=True))
+
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        """See `Resolver`."""
+        name = dns.reversename.from_address(address)
+        answer = await self._look_up(name.to_text(), dns.rdatatype.PTR)
+        assert not isinstance(answer, Addresses | MailExchangers)
+        return answer
 
     async def _look_up(self, text: str, rdtype: dns.rdatatype.RdataType) -> _Answer:
         try:
@@ -224,11 +234,15 @@ def _read(answer: dns.resolver.Answer, name: dns.name.Name) -> _Found:
     return _Found(records, min(chain.minimum_ttl, MAX_TTL_SECONDS))
 
 
-def _read_records(rdtype: dns.rdatatype.RdataType, records: Iterable[Any]) -> MailExchangers | Addresses:
+def _read_records(
+    rdtype: dns.rdatatype.RdataType, records: Iterable[Any]
+) -> MailExchangers | Addresses | HostNames:
     if rdtype == dns.rdatatype.MX:
         return MailExchangers(
             tuple(MailExchanger(record.preference, _print_name(record.exchange)) for record in records)
         )
+    if rdtype == dns.rdatatype.PTR:
+        return HostNames(tuple(_print_name(record.target) for record in records))
     return Addresses(tuple(str(ipaddress.ip_address(record.address)) for record in records))
 
 

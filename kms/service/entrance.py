@@ -22,7 +22,19 @@ from kms.domain.address_group import AddressGroup, ClientAddress, parse_client_a
 from kms.protocol.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
 from kms.service.clock import Clock
 
+_LOOPBACK = parse_client_address("127.0.0.1")
 _HEADER_SECONDS = 5.0  # a proxy sends it at once; this leaves time for a lost packet or two
+
+
+def address_of(place: object) -> ClientAddress | None:
+    """Give the IP address of one end of a connection; None for a Unix socket."""
+    host = getattr(place, "host", None)
+    return None if host is None else parse_client_address(host)
+
+
+def client_of(transport: Any) -> ClientAddress:
+    """Say who is connected; the client of a Unix socket is on this machine."""
+    return address_of(transport.getPeer()) or _LOOPBACK
 
 
 @attrs.frozen
@@ -90,10 +102,9 @@ class Entrance(Factory):
         """Make a connection; None closes it at once."""
         if self._is_open:
             return self.factory.buildProtocol(addr)
-        host = getattr(addr, "host", None)
-        if host is None:  # a Unix socket: whoever may open it may come in
+        client = address_of(addr)
+        if client is None:  # a Unix socket: whoever may open it may come in
             return self.factory.buildProtocol(addr)
-        client = parse_client_address(host)
         if self._rules.proxies is not None and client in self._rules.proxies:
             return ProxiedConnection(self, client)
         return self.admit(client, addr)

@@ -108,12 +108,13 @@ class _Rehearsal:
     async def play(self) -> list[Step]:
         inquiry = self._inquiry
         _check_text(inquiry.helo, inquiry.sender, *inquiry.recipients)
-        self._session.greet(reply.greeting(self._hostname))
-        self._keep("")
-        await self._say(f"EHLO {inquiry.helo}")
+        await self._connect()
+        await self._say(f"{'LHLO' if self._session.is_lmtp else 'EHLO'} {inquiry.helo}")
         self._log_in()
         size = "" if inquiry.declared_octets is None else f" SIZE={inquiry.declared_octets}"
-        await self._say(f"MAIL FROM:<{inquiry.sender}>{size}")
+        is_ascii = all(text.isascii() for text in (inquiry.sender, *inquiry.recipients))
+        utf8 = "" if is_ascii else " SMTPUTF8"
+        await self._say(f"MAIL FROM:<{inquiry.sender}>{size}{utf8}")
         for recipient in inquiry.recipients:
             await self._say(f"RCPT TO:<{recipient}>")
         if inquiry.message is not None:
@@ -121,6 +122,18 @@ class _Rehearsal:
             if self._session.is_receiving_content:
                 await self._send(_stuff(inquiry.message) + b".\r\n", ".")
         return self._steps
+
+    async def _connect(self) -> None:
+        clients = self._checks.clients
+        decision = clients.judge_connection(self._visit)
+        if not decision.is_refusal and clients.asks_for_names:
+            decision = await clients.judge_name(self._visit)
+        greeting = decision.reply if decision.is_refusal else reply.greeting(self._hostname)
+        self._session.greet(greeting)
+        if decision.is_refusal or decision.observed:
+            self._keep("", Stage.CONNECT, decision)
+        else:
+            self._keep("")
 
     def _log_in(self) -> None:
         """Put the session into the state that AUTH would have left."""
@@ -168,6 +181,9 @@ class _Rehearsal:
                 decision = recipients.judge_at_once(visit, event) or await recipients.judge(visit, event)
                 if not decision.is_refusal:
                     visit.transaction.add(decision.targets, event.forward_path)
+                    about = str(event.forward_path)
+                    visit.transaction.decisions.append((Stage.RCPT, about, decision))
+                visit.made_up_unknown_recipients += decision.rule is Rule.UNKNOWN_RECIPIENT
                 return Stage.RCPT, decision
             case ContentReceived():
                 self._scanner.feed(event.data)
@@ -182,6 +198,9 @@ class _Rehearsal:
         assert self._visit.transaction is not None
         scanner = self._scanner
         refusal = self._checks.contents.judge(self._visit.transaction, scanner.header, scanner.received_count)
+        accounts = self._checks.accounts
+        octets = len(_with_line_end(self._inquiry.message or b""))
+        refusal = refusal or accounts.split(accounts.judge_message(self._visit, octets))[0]
         return refusal or Decision(Rule.CONTENT_FINE, reply.queued(_QUEUE_ID))
 
 
@@ -192,5 +211,8 @@ def _check_text(*texts: str) -> None:
 
 
 def _stuff(content: bytes) -> bytes:
-    stuffed = (b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:]
-    return stuffed if stuffed.endswith(b"\r\n") or not stuffed else stuffed + b"\r\n"
+    return _with_line_end((b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:])
+
+
+def _with_line_end(content: bytes) -> bytes:
+    return content if content.endswith(b"\r\n") or not content else content + b"\r\n"

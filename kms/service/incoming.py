@@ -54,13 +54,14 @@ class IncomingContent:
     Attributes:
         number: the entry's number, which names the body file.
         started_at: when DATA began; the message's time of arrival.
+        octets: how many have come.
         is_8bit: an octet above 127 was seen.
         has_failed: a write went wrong; the rest is read and thrown away, and the answer is 451.
     """
 
     __slots__ = (
         "_chunks", "_files", "_held", "_is_in_file", "_is_writing", "_room", "_scanner", "_writer",
-        "has_failed", "is_8bit", "number", "started_at",
+        "has_failed", "is_8bit", "number", "octets", "started_at",
     )  # fmt: skip
 
     def __init__(self, files: BodyFiles, number: int, started_at: datetime) -> None:
@@ -74,6 +75,7 @@ class IncomingContent:
         self._scanner: HeaderScanner | None = None
         self.number = number
         self.started_at = started_at
+        self.octets = 0
         self.is_8bit = False
         self.has_failed = False
 
@@ -99,6 +101,7 @@ class IncomingContent:
                 asked once, when the content grows beyond the border, or at its end.
         """
         self.scanner.feed(data)
+        self.octets += len(data)
         self.is_8bit = self.is_8bit or not data.isascii()
         self._chunks.append(data)
         self._held += len(data)

@@ -18,7 +18,7 @@ _AUTHENTICATION = {
     "failed": Authentication.FAILED,
     "ok": Authentication.SUCCEEDED,
 }
-_SERVICES = ("smtp", "submission", "submissions")
+_SERVICES = ("smtp", "submission", "submissions", "lmtp")
 
 
 class InquiryError(ValueError):
@@ -31,7 +31,7 @@ class Inquiry:
 
     Attributes:
         client: its IP address.
-        service: "smtp", "submission" or "submissions".
+        service: "smtp", "submission", "submissions" or "lmtp".
         helo: the name that EHLO gives.
         is_encrypted: TLS is on.
         authentication: what AUTH has shown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -11,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
+_OWNER_ONLY = 0o600
 _MOST_WAITING = (
     1024  # clients that the system may keep until we accept them; more wait a second and try again
 )
@@ -56,6 +58,23 @@ class Ports:
                 raise CannotOpen(f"kms: {name} cannot listen at {listener}: {why}")
             _set_nodelay(results[0])
             self._open.append(results[0])
+
+    def listen_unix(self, name: str, path: Path, factory: IProtocolFactory) -> None:
+        """Listen at a Unix socket that only its owner may use; one left by a killed server is replaced.
+
+        Args:
+            path: of the socket; no other server may be there, which the lock of the data folder sees to.
+
+        Raises:
+            CannotOpen: there is something else, or the system refuses.
+        """
+        try:
+            if path.is_socket():
+                path.unlink()
+            self._open.append(self._reactor.listenUNIX(str(path), factory, mode=_OWNER_ONLY))
+        except (OSError, CannotListenError) as error:
+            why = getattr(getattr(error, "socketError", error), "strerror", None) or error
+            raise CannotOpen(f"kms: {name} cannot listen at unix:{path}: {why}") from error
 
     def close(self) -> Deferred[Any]:
         """Stop listening at once; fires when all ports are closed."""

@@ -93,6 +93,10 @@ class MailLog:
         )
         self.queued(entry)
 
+    def header_undeclared(self, queue_id: str) -> None:
+        """A header holds octets above 127, and SMTPUTF8 was not said: it is kept as it is."""
+        self._write(f"{self._smtpd}{queue_id}: warning: octets above 127 in the header without SMTPUTF8")
+
     def queued(self, entry: QueueEntry) -> None:
         """A message, a client's or a report of ours, stands in the queue."""
         envelope = entry.envelope

@@ -105,7 +105,16 @@ class MailServer(service.Service):
         listen = self.app.settings.listen
         for name, entrance in self.app.entrances.by_service.items():
             for place in getattr(listen, name):
-                self._ports.listen(name, place, entrance)
+                if not place.startswith("unix:"):
+                    self._ports.listen(name, place, entrance)
+
+    def _open_sockets(self) -> None:
+        """Open Unix sockets: once the folder is locked, so that nobody's but a dead server's is replaced."""
+        settings = self.app.settings
+        for place in settings.listen.lmtp:
+            if place.startswith("unix:"):
+                path = settings.server.data_dir / place.split(":")[1]
+                self._ports.listen_unix("lmtp", path, self.app.entrances.by_service["lmtp"])
 
     def _start(self) -> None:
         os.umask(0o077)
@@ -113,6 +122,7 @@ class MailServer(service.Service):
         settings = app.settings
         self._open_ports()
         self._folder.open()
+        self._open_sockets()
         app.operations_log.start()
         for log in self._logs:
             log.lines.open()
@@ -124,6 +134,7 @@ class MailServer(service.Service):
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         self._tell_of_open_relay()
+        app.ledger.start()
         app.runner.start()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -146,12 +157,19 @@ class MailServer(service.Service):
 
     def _forget_old(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_store()).addErrback(
-            lambda failure: self._log.failure("Old windows and decisions could not be removed", failure)
+            lambda failure: self._log.failure(
+                "Old windows, decisions and counts could not be removed", failure
+            )
         )
 
     async def _sweep_store(self) -> None:
         await self.app.windows.sweep()
         await self.app.decisions.sweep()
+        await self.app.account_counts.sweep()
+        self.app.guard.sweep()
+        self.app.alarms.sweep()
+        self.app.gateways.sweep()
+        await self.app.ledger.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
@@ -221,6 +239,7 @@ class MailServer(service.Service):
         app = self.app
         if self._sweep.running:
             self._sweep.stop()
+        app.ledger.stop()
         await app.database.stop()
         app.janitor.stop()
         app.mailboxes.stop()

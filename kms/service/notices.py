@@ -1,11 +1,14 @@
-"""Tells an account and the postmaster what is the matter with a mailbox.
+"""Tells an account what is the matter with its mailbox, and the postmaster of that and of alarms.
 
 Promises: a notice is one message with the null reverse-path, so that nothing is ever sent about it; nobody
 gets it twice; it reaches the mailbox although that is full, because only RCPT asks for the quota.
-Flow: quota.py notices that a mailbox has become full; `Notices` puts the mail into the queue.
+Flow: quota.py notices that a mailbox has become full, alarms.py that a limit trips; `Notices` puts the mail
+into the queue.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -15,9 +18,10 @@ from kms.domain.account import Account
 from kms.domain.address import Mailbox
 from kms.domain.content import InlineContent
 from kms.domain.envelope import Envelope, Recipient
-from kms.domain.notice import QuotaNotice, compose_quota_notice
+from kms.domain.notice import AlarmNotice, QuotaNotice, compose_alarm_notice, compose_quota_notice
 from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.report_text import ReportKind
+from kms.policy.alarm import Alarm
 from kms.policy.recipient import Resolved
 from kms.service.directory import DirectoryCache
 from kms.service.mail_log import MailLog
@@ -82,9 +86,7 @@ class Notices:
                 text=self._texts.text(account.language or self.language, ReportKind.QUOTA),
             )
         )
-        notice = QueueEntry(number, Envelope(None, recipients), now, len(data), due_at=now)
-        await self._queue.accept(notice, InlineContent(data))
-        self._mail_log.queued(notice)
+        notice = await self._send(number, now, recipients, data)
         self._log.warn(
             "The mailbox of {login} is full ({octets} octets, {messages} messages): it takes no mail; notice {id}",
             login=account.login,
@@ -92,6 +94,47 @@ class Notices:
             messages=usage.messages,
             id=notice.queue_id,
         )
+
+    async def _send(
+        self, number: int, now: datetime, recipients: tuple[Recipient, ...], data: bytes
+    ) -> QueueEntry:
+        notice = QueueEntry(number, Envelope(None, recipients), now, len(data), due_at=now)
+        await self._queue.accept(notice, InlineContent(data))
+        self._mail_log.queued(notice)
+        return notice
+
+    def tell_alarm(self, alarm: Alarm) -> Deferred[None]:
+        """Tell the postmaster of the first local domain; returns as `tell_full`."""
+        return Deferred.fromCoroutine(self._tell_alarm(alarm)).addErrback(self._alarm_trouble, alarm)
+
+    async def _tell_alarm(self, alarm: Alarm) -> None:
+        postmaster = Mailbox("postmaster", self._directory.current.local_domains[0])
+        resolution = self._directory.resolve(postmaster)
+        targets = resolution.targets if isinstance(resolution, Resolved) else ()
+        recipients = tuple(Recipient(place, target, postmaster) for place, target in enumerate(targets, 1))
+        if not recipients:
+            self._log.warn("{what}. {advice}", what=alarm.what, advice=alarm.advice)
+            return
+        number, now = self._queue.next_number()
+        data = compose_alarm_notice(
+            AlarmNotice(
+                hostname=self._hostname,
+                readers=(postmaster,),
+                what=alarm.what,
+                advice=alarm.advice,
+                limit=alarm.limit,
+                client=alarm.who,
+                at=now,
+                queue_id=format_queue_id(number),
+                text=self._texts.text(self.language, ReportKind.ALARM),
+            )
+        )
+        notice = await self._send(number, now, recipients, data)
+        self._log.warn("{what}; notice {id}", what=alarm.what, id=notice.queue_id)
+
+    def _alarm_trouble(self, failure: Failure, alarm: Alarm) -> Failure:
+        self._log.failure("The postmaster could not be told: {what}", failure, what=alarm.what)
+        return failure
 
     def _recipients_of(self, account: Account) -> tuple[Recipient, ...]:
         """List the account's own mailbox, whatever it forwards, and the postmaster's targets."""

@@ -5,8 +5,7 @@ one that sends more than it lets us answer is not read. A mailbox is given back 
 a client may come again at once; and always when the connection is lost, also when that is while the login is
 being proved. An error in the middle of a message cuts the connection: it never looks like the message's end.
 
-Flow: made by pop3_listener.py; a login goes to portal.py; files are read in the mailbox thread
-(mailboxes.py).
+Flow: made by pop3_listener.py; a login goes to portal.py; files are read by mailboxes.py in its thread.
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from typing import Protocol as Interface
 
 import attrs
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -37,9 +34,16 @@ from kms.protocol.pop3_events import (
     TlsRequested,
 )
 from kms.protocol.pop3_server import Pop3ServerSession
+from kms.protocol.sasl import VerifierWanted
+from kms.service.channel_bindings import read_bindings
 from kms.service.clock import Clock
+from kms.service.hashing_queue import LoginsBusy
+from kms.service.login_checker import Login
+from kms.service.login_delay import LoginTooSoon
+from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
-from kms.service.portal import IMailboxAvatar, LoginsBusy, PasswordLogin
+from kms.service.pop3_log import Pop3Log
+from kms.service.portal import IMailboxAvatar, LoginPortal
 from kms.service.tls import describe
 from kms.service.wire import send_now
 from kms.store.maildir_listing import MessageGone
@@ -47,27 +51,9 @@ from kms.store.maildir_listing import MessageGone
 _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
 _STRANGER_SECONDS = 3600.0  # whoever has not logged in by then does not hold a slot any longer
-HASTY_CLOSING_SECONDS = (
-    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
-)
+HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 _SHUTTING_DOWN = "[SYS/TEMP] Server is shutting down"
 _log = Logger(namespace="kms.pop3")
-
-
-class Pop3Log(Interface):
-    """Where logins and their ends are written."""
-
-    def logged_in(self, login: str, client: ClientAddress, tls: str | None) -> None:
-        """A login succeeded; `tls` names version and cipher."""
-        ...
-
-    def login_failed(self, login: str, client: ClientAddress, mechanism: str) -> None:
-        """A login was answered [AUTH]; `login` is as the client wrote it."""
-        ...
-
-    def ended(self, login: str, client: ClientAddress, deleted: int) -> None:
-        """A session that was logged in is over, and has removed so many messages."""
-        ...
 
 
 @attrs.define(eq=False)
@@ -75,7 +61,7 @@ class Pop3Service:
     """What the connections of one port share.
 
     Attributes:
-        settings: what their sessions say.
+        settings: what new sessions say; a reload replaces it.
         portal: proves logins and opens mailboxes; its avatars are of `OpenMailbox`.
         tls: makes TLS connections for STLS; None does not offer it.
         is_tls_at_once: the port speaks TLS from the first octet.
@@ -89,7 +75,7 @@ class Pop3Service:
     """
 
     settings: Pop3ServerSettings
-    portal: Portal
+    portal: LoginPortal
     tls: IOpenSSLServerConnectionCreator | None
     is_tls_at_once: bool
     idle_timeout: timedelta
@@ -132,6 +118,7 @@ class Pop3Connection(Protocol):
             service.settings,
             is_encrypted=service.is_tls_at_once,
             may_send_plain_passwords=service.may_send_plain_passwords(self._client),
+            read_bindings=lambda: read_bindings(self.transport),
         )
         service.connection_made(self)
         self.transport.registerProducer(self, True)
@@ -255,6 +242,8 @@ class Pop3Connection(Protocol):
         match event:
             case LoginOffered():
                 await self._log_in(event)
+            case VerifierWanted(user):
+                await self._fetch_verifier(user)
             case TlsRequested():
                 self._start_tls()
             case MessageRequested(number):
@@ -265,21 +254,30 @@ class Pop3Connection(Protocol):
     async def _log_in(self, offer: LoginOffered) -> None:
         service = self._service
         try:
-            if offer.authorization not in ("", offer.user):
-                raise UnauthorizedLogin
-            login = PasswordLogin(offer.user, offer.password)
+            login = Login(self._client, offer.mechanism, offer.user, offer.proof, offer.authorization)
             avatar: Any = await service.portal.login(login, self._client, IMailboxAvatar)
         except UnauthorizedLogin:
             service.log.login_failed(offer.user, self._client, offer.mechanism)
             self._session.refuse_login(LoginRefusal.WRONG)
-        except MailboxInUse:
-            self._session.refuse_login(LoginRefusal.IN_USE)
-        except Exception as error:
-            if not isinstance(error, LoginsBusy):  # a flood of logins must not be one of tracebacks
-                _log.failure("A POP3 login could not be decided")
+        except (LoginRefused, MailboxInUse) as refused:
+            is_in_use = isinstance(refused, MailboxInUse)
+            self._session.refuse_login(LoginRefusal.IN_USE if is_in_use else LoginRefusal.REFUSED)
+        except LoginTooSoon:
+            self._session.refuse_login(LoginRefusal.TOO_SOON)
+        except LoginsBusy:
+            self._session.refuse_login(LoginRefusal.TROUBLE)
+        except Exception:
+            _log.failure("A POP3 login could not be decided")
             self._session.refuse_login(LoginRefusal.TROUBLE)
         else:
             self._take_mailbox(*avatar[1:])
+
+    async def _fetch_verifier(self, user: str) -> None:
+        try:
+            self._session.take_verifier(await self._service.portal.fetch_verifier(user))
+        except Exception:
+            _log.failure("A POP3 login could not be decided")
+            self._session.refuse_login(LoginRefusal.TROUBLE)
 
     def _take_mailbox(self, mailbox: OpenMailbox, logout: Callable[[], object]) -> None:
         self._mailbox, self._logout = mailbox, logout

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from twisted.cred.portal import Portal
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IOpenSSLServerConnectionCreator
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.protocol import Protocol, ServerFactory
 
-from kms.domain.address_group import ClientAddress
+from kms.domain.address_group import ClientAddress, parse_client_address
 from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.service.clock import Clock
-from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection, Pop3Log, Pop3Service
+from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection, Pop3Service
+from kms.service.pop3_gate import Pop3Gate, TurnedAway
+from kms.service.pop3_log import Pop3Log
+from kms.service.portal import LoginPortal
 
 _SWEEP_SECONDS = 5.0
 _IDLE_TIMEOUT = timedelta(minutes=10)
@@ -28,13 +31,14 @@ class Pop3Factory(ServerFactory):
 
     Args:
         portal: proves logins and opens mailboxes.
-        tls: makes TLS connections for STLS; None does not offer it.
-        is_tls_at_once: the port speaks TLS from the first octet, and offers no STLS.
-        hostname: for the greeting.
+        tls: makes TLS connections for STLS.
+        is_tls_at_once: the port speaks TLS from the first octet.
+        settings: what the sessions say.
         idle_timeout: RFC 1939 3 wants 10 minutes at least.
         may_send_plain_passwords: says of an address whether it may log in without TLS.
         log: gets the logins.
         clock: for the idle time-out.
+        gate: how many connections one client may have; None = any number.
     """
 
     noisy = False
@@ -42,20 +46,23 @@ class Pop3Factory(ServerFactory):
     def __init__(
         self,
         *,
-        portal: Portal,
+        portal: LoginPortal,
         tls: IOpenSSLServerConnectionCreator | None,
-        hostname: str,
+        settings: Pop3ServerSettings,
         may_send_plain_passwords: Callable[[ClientAddress], bool],
         log: Pop3Log,
         clock: Clock,
         is_tls_at_once: bool = False,
         idle_timeout: timedelta = _IDLE_TIMEOUT,
+        gate: Pop3Gate | None = None,
     ) -> None:
         self.live: set[Pop3Connection] = set()
+        self._gate = gate
+        self._counted: dict[Pop3Connection, ClientAddress] = {}
         self._drained: Deferred[None] | None = None
         self._sweeping: IDelayedCall | None = None
         self.service = Pop3Service(
-            settings=Pop3ServerSettings(hostname, offers_stls=tls is not None and not is_tls_at_once),
+            settings=settings,
             portal=portal,
             tls=tls,
             is_tls_at_once=is_tls_at_once,
@@ -69,9 +76,18 @@ class Pop3Factory(ServerFactory):
 
     # Called by Twisted
 
-    def buildProtocol(self, addr: IAddress | None) -> Pop3Connection | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Make the protocol of a new connection; none any more while draining."""
-        return None if self.service.is_draining else Pop3Connection(self.service)
+        if self.service.is_draining:
+            return None
+        connection = Pop3Connection(self.service)
+        if self._gate is not None and isinstance(addr, IPv4Address | IPv6Address):
+            client = parse_client_address(addr.host)
+            if not self._gate.admits(client):
+                return TurnedAway(self.service.clock)
+            self._gate.enter(client)
+            self._counted[connection] = client
+        return connection
 
     # Called by the server
 
@@ -100,6 +116,9 @@ class Pop3Factory(ServerFactory):
 
     def _connection_lost(self, connection: Pop3Connection) -> None:
         self.live.discard(connection)
+        client = self._counted.pop(connection, None)
+        if self._gate is not None and client is not None:
+            self._gate.leave(client)
         if not self.live and self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None

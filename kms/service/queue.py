@@ -17,6 +17,7 @@ from kms.domain.content import Content, InlineContent
 from kms.domain.queue_entry import QueueEntry
 from kms.service.clock import Clock
 from kms.service.database import Database
+from kms.store.client_ledger import ClientEvent
 from kms.store.queue_store import (
     Claimed,
     FinishedPart,
@@ -91,20 +92,22 @@ class Queue:
         self._held -= 1
         self._held_octets -= _held_octets(content)
 
-    def accept(self, entry: QueueEntry, content: Content, story: str = "") -> Deferred[None]:
+    def accept(
+        self, entry: QueueEntry, content: Content, story: str = "", counted: ClientEvent | None = None
+    ) -> Deferred[None]:
         """Take responsibility for a message.
 
         Args:
             entry: with a number from `next_number`.
             content: of the message.
-            story: why it is taken, for the message's life; see `NewEntry`.
+            story, counted: why it is taken, and whose it is; see `NewEntry`.
 
         Returns:
             Fires after the commit; the first attempt begins then too. Fails with StoreError, and nothing is
             kept.
         """
         is_leased = self.has_room or (self._has_room(1.0) and self.is_local(entry))
-        new = NewEntry(entry, content, is_leased, story if self.keeps_stories else "")
+        new = NewEntry(entry, content, is_leased, story if self.keeps_stories else "", counted)
         if new.is_leased:
             self._hold(content)
         added = self._database.run_batched(self._store.add, new)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,7 +19,7 @@ from kms.domain.content import Content, InlineContent
 from kms.domain.decision import Decision, Stage
 from kms.domain.envelope import Envelope
 from kms.domain.message import count_received, split_header
-from kms.domain.queue_entry import QueueEntry
+from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import (
     ContentEnded,
@@ -33,20 +31,24 @@ from kms.protocol.smtp_events import (
     RecipientOffered,
     SenderOffered,
     TransactionAborted,
+    VerifierWanted,
 )
+from kms.service.arrivals import Arrivals
 from kms.service.checks import Checks
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
 from kms.service.content_check import refusal_of
 from kms.service.decisions import Case, Decisions
 from kms.service.incoming import BodyFiles, IncomingContent
 from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_acceptance
-from kms.service.portal import IRelayAvatar, LoginsBusy, PasswordLogin, RelayAvatar
+from kms.service.portal import LoginPortal
 from kms.service.queue import Queue
-from kms.service.recipient_check import transaction_of
 from kms.service.security_log import SecurityLog
+from kms.service.smtp_login import SmtpLogins
 from kms.service.trace_fields import TraceFields
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Transaction, Visit, transaction_of
+from kms.store.client_ledger import ClientEvent
 from kms.store.fault import Step, reach
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
@@ -59,6 +61,7 @@ class Reception:
         checks: decide.
         decisions: carries out what they decide.
         portal: proves logins.
+        ledger: counts what clients do.
         queue: takes the message.
         files: where large contents go while they come.
         trace: composes the fields that go before a content.
@@ -70,7 +73,8 @@ class Reception:
         self,
         checks: Checks,
         decisions: Decisions,
-        portal: Portal,
+        portal: LoginPortal,
+        ledger: ClientLedger,
         queue: Queue,
         files: BodyFiles,
         trace: TraceFields,
@@ -79,12 +83,13 @@ class Reception:
     ) -> None:
         self._checks = checks
         self._decisions = decisions
-        self._portal = portal
         self._queue = queue
         self._files = files
         self._trace = trace
-        self._mail_log, self._security_log = logs
+        self._mail_log, security_log = logs
+        self._logins = SmtpLogins(portal, security_log)
         self._clock = clock
+        self._arrivals = Arrivals(checks, decisions, ledger, self._mail_log)
         self._log = Logger(namespace="kms.reception")
         self._answers: dict[type, Callable[[Visit, Any], Answer]] = {
             SenderOffered: self._sender_offered,
@@ -94,6 +99,7 @@ class Reception:
             ContentRefused: self._content_refused,
             TransactionAborted: self._transaction_aborted,
             LoginOffered: self._login_offered,
+            VerifierWanted: self._verifier_wanted,
         }
 
     def answer(self, visit: Visit, event: Event) -> Answer:
@@ -109,14 +115,14 @@ class Reception:
             trouble = self._trouble(Failure())
             return trouble if isinstance(event, Question) else None
 
-    def connected(self, visit: Visit) -> None:
-        """A client has connected."""
-        self._mail_log.connected(visit.client)
+    def connected(self, visit: Visit) -> Reply | Deferred[Reply | None] | None:
+        """A client has connected; see `Arrivals.connected`."""
+        return self._arrivals.connected(visit)
 
     def connection_lost(self, visit: Visit) -> None:
         """The session is over, however: what was not committed is forgotten."""
         visit.drop_transaction()
-        self._mail_log.disconnected(visit.client)
+        self._arrivals.gone(visit)
 
     def _wait(self, coroutine: Coroutine[Any, Any, Reply]) -> Deferred[Reply]:
         return Deferred.fromCoroutine(coroutine).addErrback(self._trouble)
@@ -136,8 +142,9 @@ class Reception:
 
     def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
         said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
-        if not decision.is_refusal:
-            visit.transaction = Transaction(event.reverse_path)
+        if not decision.is_refusal and not visit.is_over:
+            place = self._arrivals.reserve_place(visit)
+            visit.transaction = Transaction(event.reverse_path, place=place, request=event.request)
             visit.transaction.decisions.append((Stage.MAIL, "", decision))
         return said
 
@@ -160,30 +167,17 @@ class Reception:
         path = event.forward_path
         said = self._decisions.apply(Case(visit, Stage.RCPT, transaction.reverse_path, path), decision)
         if not decision.is_refusal:
-            transaction.add(decision.targets, path)
+            transaction.add(decision.targets, path, event.request)
             transaction.decisions.append((Stage.RCPT, str(path), decision))
         return said
 
     # AUTH
 
     def _login_offered(self, visit: Visit, event: LoginOffered) -> Answer:
-        return self._wait(self._log_in(visit, event))
+        return self._wait(self._logins.log_in(visit, event))
 
-    async def _log_in(self, visit: Visit, event: LoginOffered) -> Reply:
-        login = PasswordLogin(event.user, event.password, event.authorization)
-        try:
-            _, avatar, _ = await self._portal.login(login, visit.client, IRelayAvatar)
-        except UnauthorizedLogin:
-            self._security_log.smtp_login_failed(visit.client, event.mechanism)
-            return reply.AUTHENTICATION_FAILED
-        except LoginsBusy:
-            return reply.AUTHENTICATION_TROUBLE
-        except Exception:
-            self._log.failure("A login could not be checked")
-            return reply.AUTHENTICATION_TROUBLE
-        assert isinstance(avatar, RelayAvatar)
-        visit.account = avatar.account
-        return reply.AUTHENTICATED
+    def _verifier_wanted(self, visit: Visit, event: VerifierWanted) -> Answer:
+        return self._wait(self._logins.fetch_verifier(event))
 
     # The content
 
@@ -212,23 +206,43 @@ class Reception:
     def _content_ended(self, visit: Visit, event: ContentEnded) -> Answer:
         transaction, visit.transaction = visit.transaction, None
         assert transaction is not None
-        content = self._content_of(visit, transaction)
-        reach(Step.CONTENT_ENDED)
-        if content.is_empty:
-            return self._small_content_ended(visit, transaction, event.data)
-        return self._wait(self._large_content_ended(visit, transaction, event.data))
+        try:
+            content = self._content_of(visit, transaction)
+            reach(Step.CONTENT_ENDED)
+            if content.is_empty:
+                answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
+            else:
+                answer = self._wait(self._large_content_ended(visit, transaction, event.data))
+        except BaseException:
+            transaction.give_back_place()
+            raise
+        if isinstance(answer, Reply):
+            transaction.give_back_place()
+            return answer
+        return answer.addCallback(_over, transaction)
 
-    def _small_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Answer:
+    def _small_content_ended(
+        self, visit: Visit, transaction: Transaction, data: bytes
+    ) -> Reply | Deferred[Reply]:
         content = transaction.content
         assert content is not None
         header, _ = split_header(data)
         refusal = self._checks.contents.judge(transaction, header, count_received(header))
+        refusal = refusal or self._judge_account(visit, len(data))
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
-        entry = self._make_entry(transaction, stored, is_8bit=not data.isascii())
-        accepted = self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
-        return accepted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, entry))
+        entry = self._make_entry(visit, transaction, stored, header, is_8bit=not data.isascii())
+        accepted = self._queue.accept(
+            entry, stored, tell_acceptance(visit, transaction), _counted(transaction)
+        )
+        counted = self._checks.accounts.count_message(visit.account, accepted)
+        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, transaction, entry))
+
+    def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
+        """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
+        accounts = self._checks.accounts
+        return accounts.split(accounts.judge_message(visit, octets))[0]
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
         content = transaction.content
@@ -244,32 +258,43 @@ class Reception:
                 return self._give_up(visit, transaction)
             scanner = content.scanner
             refusal = self._checks.contents.judge(transaction, scanner.header, scanner.received_count)
+            refusal = refusal or self._judge_account(visit, content.octets)
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
             stored = await content.store(make_prefix)
             if content.has_failed:
                 return self._give_up(visit, transaction)
-            entry = self._make_entry(transaction, stored, content.is_8bit)
-            await self._queue.accept(entry, stored, tell_acceptance(visit, transaction))
+            entry = self._make_entry(visit, transaction, stored, scanner.header, is_8bit=content.is_8bit)
+            story = tell_acceptance(visit, transaction)
+            accepted = self._queue.accept(entry, stored, story, _counted(transaction))
+            await self._checks.accounts.count_message(visit.account, accepted)
         except BaseException:
             content.discard()
             raise
-        return self._accepted(None, visit, entry)
+        return self._accepted(None, visit, transaction, entry)
 
-    def _make_entry(self, transaction: Transaction, stored: Content, is_8bit: bool) -> QueueEntry:
+    def _make_entry(
+        self, visit: Visit, transaction: Transaction, stored: Content, header: bytes, *, is_8bit: bool
+    ) -> QueueEntry:
         content = transaction.content
         assert content is not None
-        recipients = tuple(transaction.recipients.values())
+        sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
+        is_utf8 = is_8bit and not header.isascii()
+        if is_utf8 and not visit.session.is_smtputf8:
+            is_utf8 = False
+            self._mail_log.header_undeclared(format_queue_id(content.number))
         return QueueEntry(
             number=content.number,
-            envelope=Envelope(transaction.reverse_path, recipients, is_8bit),
+            envelope=Envelope(sender, recipients, is_8bit, is_utf8, transaction.request),
             arrived_at=content.started_at,
             content_octets=stored.octets,
             due_at=content.started_at,
         )
 
-    def _accepted(self, _: object, visit: Visit, entry: QueueEntry) -> Reply:
+    def _accepted(self, _: object, visit: Visit, transaction: Transaction, entry: QueueEntry) -> Reply:
+        if transaction.place is not None:
+            transaction.place.count()
         login = visit.account.login if visit.account else None
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
         reach(Step.BEFORE_250)
@@ -296,3 +321,12 @@ class Reception:
     def _transaction_aborted(self, visit: Visit, event: TransactionAborted) -> Answer:
         visit.drop_transaction()
         return None
+
+
+def _counted(transaction: Transaction) -> ClientEvent | None:
+    return None if transaction.place is None else transaction.place.event()
+
+
+def _over(answer: Reply, transaction: Transaction) -> Reply:
+    transaction.give_back_place()
+    return answer

@@ -2,7 +2,8 @@
 
 The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550. The address
 that the client has connected to, written as a literal, stands for the first local domain (RFC 5321 4.1.3); any
-other literal is foreign. The check changes nothing and tells nobody (see `service.decisions`).
+other literal is foreign. Over LMTP no foreign one is taken, whoever asks. The check changes nothing and tells
+nobody (see `service.decisions`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from kms.policy.recipient import (
 from kms.policy.relay import RelayVerdict
 from kms.policy.transaction import TransactionRules, judge_recipient_count
 from kms.protocol.smtp_events import RecipientOffered
+from kms.service.account_check import AccountCheck
+from kms.service.client_check import ClientCheck
 from kms.service.directory import DirectoryCache
 from kms.service.quota import Quota
 from kms.service.relay_check import RelayCheck
-from kms.service.visit import Transaction, Visit
+from kms.service.visit import Visit, transaction_of
 
 _RELAY_RULES = {
     RelayVerdict.OPEN_RELAY: Rule.OPEN_RELAY,
@@ -39,6 +42,7 @@ _RELAY_RULES = {
     RelayVerdict.BY_AUTHENTICATION: Rule.RELAY_BY_AUTHENTICATION,
     RelayVerdict.BY_RELAY_WINDOW: Rule.RELAY_BY_WINDOW,
     RelayVerdict.DENIED: Rule.RELAY_DENIED,
+    RelayVerdict.DENIED_WITHOUT_TRUST: Rule.RELAY_DENIED_WITHOUT_TRUST,
     RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION: Rule.RELAY_DENIED_AFTER_FAILED_AUTHENTICATION,
 }
 
@@ -51,15 +55,25 @@ class RecipientCheck:
         directory: who exists.
         relay: whether the client may send to foreign domains.
         quota: whether a mailbox is full.
+        clients: whether the client has tried too many unknown recipients.
+        accounts: the limits of a login.
     """
 
     def __init__(
-        self, rules: TransactionRules, directory: DirectoryCache, relay: RelayCheck, quota: Quota
+        self,
+        rules: TransactionRules,
+        directory: DirectoryCache,
+        relay: RelayCheck,
+        quota: Quota,
+        clients: ClientCheck,
+        accounts: AccountCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._quota = quota
+        self._clients = clients
+        self._accounts = accounts
 
     def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
@@ -72,24 +86,28 @@ class RecipientCheck:
         home = self._home_of(visit, path)
         match self._kind(home):
             case DomainKind.LOCAL:
-                return self._judge_local(home)
+                return self._judge_local(visit, home)
             case DomainKind.RELAY:
                 return Decision(Rule.RELAY_DOMAIN, reply.RECIPIENT_OK, targets=(path,))
+            case DomainKind.FOREIGN if visit.session.is_lmtp:
+                return self._judge_foreign(visit, path, RelayVerdict.DENIED)
             case DomainKind.FOREIGN:
                 verdict = self._relay.judge_at_once(visit)
-                return self._judge_foreign(visit, path, verdict) if verdict.is_allowed else None
+                must_wait = not verdict.is_allowed or self._accounts.must_ask(visit)
+                return None if must_wait else self._judge_foreign(visit, path, verdict)
             case kind:
                 assert_never(kind)
 
     async def judge(self, visit: Visit, event: RecipientOffered) -> Decision:
-        """Judge with the relay window and the mailboxes' sizes."""
+        """Judge with the relay window, the mailboxes' sizes, and whom an account has written to before."""
         path = event.forward_path
         home = self._home_of(visit, path)
         if self._kind(home) is DomainKind.LOCAL:
             resolution = self._directory.resolve(home)
             assert isinstance(resolution, Resolved)
             return await self._judge_quota(resolution)
-        return self._judge_foreign(visit, path, await self._relay.judge(visit))
+        decision = self._judge_foreign(visit, path, await self._relay.judge(visit))
+        return await self._accounts.judge_recipient(visit, path, decision)
 
     def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
         """Give the address to look up: the path itself, unless its domain is our own address literal."""
@@ -106,10 +124,12 @@ class RecipientCheck:
         kind = classify_domain(self._directory.current, path.domain)
         return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
 
-    def _judge_local(self, home: Mailbox) -> Decision | None:
+    def _judge_local(self, visit: Visit, home: Mailbox) -> Decision | None:
         resolution = self._directory.resolve(home)
         if isinstance(resolution, Resolved):
             return None if self._with_quota(resolution) else _accept_local(resolution)
+        if isinstance(resolution, UnknownRecipient):
+            return self._clients.judge_unknown_recipient(visit)
         rule, refusal = _refusal_of(resolution)
         return Decision(rule, refusal)
 
@@ -138,20 +158,12 @@ class RecipientCheck:
         return Decision(rule, reply.RECIPIENT_OK, targets=(path,))
 
 
-def transaction_of(visit: Visit) -> Transaction:
-    """The transaction that is under way, as it must be at RCPT."""
-    assert visit.transaction is not None, "the session lets RCPT through only within a transaction"
-    return visit.transaction
-
-
 def _accept_local(resolution: Resolved) -> Decision:
     return Decision(Rule.LOCAL_RECIPIENT, reply.RECIPIENT_OK, targets=resolution.targets)
 
 
 def _refusal_of(resolution: Resolution) -> tuple[Rule, Reply]:
     match resolution:
-        case UnknownRecipient():
-            return Rule.UNKNOWN_RECIPIENT, reply.UNKNOWN_RECIPIENT
         case DisabledMailbox():
             return Rule.MAILBOX_DISABLED, reply.MAILBOX_DISABLED
         case AliasLoop():

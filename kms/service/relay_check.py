@@ -5,7 +5,9 @@ from __future__ import annotations
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 
+from kms.policy.gateway import GatewayRules
 from kms.policy.relay import RelayFacts, RelayRules, RelayVerdict, judge_relay
+from kms.service.gateway_watch import GatewayWatch
 from kms.service.portal import IRelayAvatar, OpenWindow
 from kms.service.visit import Visit
 
@@ -16,11 +18,23 @@ class RelayCheck:
     Args:
         rules: the settings; a reload replaces the attribute.
         portal: proves open relay windows.
+        gateways: knows trusted addresses that behave like gateways.
+
+    Attributes:
+        gateway_rules: whether such an address loses its trust; a reload replaces the attribute.
     """
 
-    def __init__(self, rules: RelayRules, portal: Portal) -> None:
+    def __init__(
+        self,
+        rules: RelayRules,
+        portal: Portal,
+        gateways: GatewayWatch,
+        gateway_rules: GatewayRules = GatewayRules(),  # noqa: B008 - a frozen value
+    ) -> None:
         self.rules = rules
         self._portal = portal
+        self._gateways = gateways
+        self.gateway_rules = gateway_rules
 
     def judge_at_once(self, visit: Visit) -> RelayVerdict:
         """Judge without asking for a relay window: what is allowed so is allowed."""
@@ -44,6 +58,7 @@ class RelayCheck:
             authentication=visit.authentication,
             has_open_window=has_open_window,
             needs_authentication=visit.is_submission,
+            is_trust_suspended=self._gateways.is_suspended(visit, self.gateway_rules),
         )
         return judge_relay(facts, self.rules)
 

@@ -36,14 +36,20 @@ class RelayWindows:
         clock: for both times.
         log: tells of openings and revocations.
         length: how long a login opens the window; `set_length` follows a reload.
+        max_users: with more different users within `length`, an address is taken for a shared NAT and opens no
+            window; 0 = never. A reload replaces the attribute.
     """
 
-    def __init__(self, database: Database, clock: Clock, log: SecurityLog, length: timedelta) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, log: SecurityLog, length: timedelta, max_users: int = 0
+    ) -> None:
         self._database = database
         self._clock = clock
         self._log = log
         self._length = length
+        self.max_users = max_users
         self._windows: dict[ClientAddress, dict[str, _Window]] = {}
+        self._logins: dict[ClientAddress, dict[str, float]] = {}
 
     def set_length(self, length: timedelta) -> None:
         """Take a changed `pop_window`; open windows keep what they were promised."""
@@ -63,12 +69,32 @@ class RelayWindows:
             users[user] = _Window(until, deadline)
 
     async def open(self, client: ClientAddress, user: str) -> None:
-        """Open or extend the window of `client`; it counts once it is stored. Never shortens one."""
+        """Open or extend the window of `client`; it counts once it is stored. Never shortens one.
+
+        The shared-NAT guard opens none; windows that are open run out.
+        """
+        users = self._count_users(client, user)
+        if 0 < self.max_users < users:
+            self._log.window_refused(client, user, users, self._length.total_seconds() / 60)
+            return
         until = self._clock.now() + self._length
         await self._database.run_batched(store.open_windows, RelayWindow(str(client), user, until))
         self._remember(client, user, until)
         self._log.window_opened(client, user, self._length.total_seconds() / 60)
         self._forget_ended(client)
+
+    def _count_users(self, client: ClientAddress, user: str) -> int:
+        """Note a login, and count the different users of an address within the window's length."""
+        if not self.max_users:
+            return 1
+        now = self._clock.monotonic()
+        logins = self._logins.setdefault(client, {})
+        logins[user] = now
+        since = now - self._length.total_seconds()
+        for name in [name for name, at in logins.items() if at <= since]:
+            del logins[name]
+        windows = self._windows.get(client, {})  # of before a restart, or before the guard was switched on
+        return len(logins.keys() | {name for name, window in windows.items() if window.deadline > now})
 
     def has_open(self, client: ClientAddress, ahead_seconds: float = 0.0) -> bool:
         """True where any user's window of this address is open, so many seconds from now."""
@@ -91,6 +117,10 @@ class RelayWindows:
         now = self._clock.now()
         for client in list(self._windows):
             self._forget_ended(client)
+        since = self._clock.monotonic() - self._length.total_seconds()
+        for client, logins in list(self._logins.items()):
+            if max(logins.values()) <= since:
+                del self._logins[client]
         await self._database.run(lambda connection: store.purge(connection, now))
 
     def list(self) -> list[RelayWindow]:

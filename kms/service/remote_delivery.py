@@ -120,7 +120,11 @@ class RemoteDelivery:
     async def send(
         self, hops: Sequence[NextHop], envelope: Envelope, recipients: Sequence[Recipient], content: Content
     ) -> dict[int, Outcome]:
-        """See `kms.ports.Sender`."""
+        """See `kms.ports.Sender`.
+
+        Where a hop lacks SMTPUTF8, whoever needs it is tried at the others (RFC 6531 3.2); a hop that does not
+        answer may have it, so then the outcome is to be deferred.
+        """
         message, refused = OutgoingMessage.prepare(envelope, recipients, content)
         outcomes: dict[int, Outcome] = {number: Failed(reply, NOWHERE) for number, reply in refused.items()}
         if message.rcpt_commands:
@@ -131,13 +135,21 @@ class RemoteDelivery:
         self, hops: Sequence[NextHop], message: OutgoingMessage, content: Content
     ) -> dict[int, Outcome]:
         failures: list[Outcome] = []
+        settled: dict[int, Outcome] = {}
         for hop in hops:
             for address in hop.addresses or await self._find_addresses(hop, failures):
                 outcomes = await self._offer_to(hop, address, message, content, failures)
-                if outcomes is not None:
-                    return outcomes
+                if outcomes is None:
+                    continue
+                settled.update(outcomes)
+                left = _lacking_utf8(outcomes) if message.international else ()
+                if not left:
+                    return settled
+                message = message.only(left)
         transient = [failure for failure in failures if isinstance(failure, Deferred)]
-        return dict.fromkeys(message.rcpt_commands, (transient or failures)[-1])
+        if transient or not settled:
+            settled.update(dict.fromkeys(message.rcpt_commands, (transient or failures)[-1]))
+        return settled
 
     async def _find_addresses(self, hop: NextHop, failures: list[Outcome]) -> tuple[str, ...]:
         """Look a smarthost up; whatever the DNS says, a name without addresses only defers."""
@@ -223,6 +235,11 @@ class _FactoryOfOne(Factory):
 
     def buildProtocol(self, addr: object) -> ClientConnection:
         return self._connection
+
+
+def _lacking_utf8(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
+    """Recipients whom this server cannot serve, and another one of the destination perhaps can."""
+    return tuple(number for number, outcome in outcomes.items() if outcome.reply is replies.NEEDS_SMTPUTF8)
 
 
 def _where(hop: NextHop, address: str) -> str:

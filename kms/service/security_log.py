@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
+from kms.policy.block import Block
 from kms.service.clock import Clock
 from kms.service.line_log import LineLog, escape
 
 
 def _path(mailbox: Mailbox | None) -> str:
     return "" if mailbox is None else escape(str(mailbox))
+
+
+def _moment(at: datetime) -> str:
+    return time.strftime("%d/%b/%Y %H:%M:%S", time.localtime(at.timestamp()))
 
 
 def _stamp(second: int) -> str:
@@ -63,9 +69,72 @@ class SecurityLog:
             f"Message from IP address {client}, sender <{_path(sender)}> rejected: address not owned, {who}"
         )
 
+    def logins_blocked(self, client: str, account: str, minutes: float, why: str) -> None:
+        """A client is refused every login, or those of one account."""
+        who = f" for user {escape(account)}" if account else ""
+        self.lines.write(f"Logins from {client}{who} refused for {minutes:g} minutes: {why}")
+
+    def login_limit_observed(self, client: str, account: str, limit: str) -> None:
+        """A limit of failed logins that is only observed would have refused a client."""
+        who = f", user {escape(account)}" if account else ""
+        self.lines.write(f"Logins from {client}{who} would be refused by {limit}, which only observes")
+
+    def alarm(self, what: str) -> None:
+        """Something is reported to the postmaster."""
+        self.lines.write(f"Alarm: {escape(what)}")
+
+    def window_refused(self, client: ClientAddress, login: str, users: int, minutes: float) -> None:
+        """The shared-NAT guard opened or extended no relay window."""
+        self.lines.write(
+            f"Relay window of IP address {client} not opened for user {escape(login)}: {users} users logged in"
+            f" from there within {minutes:g} minutes (pop_window_max_users)"
+        )
+
     def access_denied(self, client: ClientAddress, service: str) -> None:
         """A client outside the access group of a service (SMTP, Submission, POP3, LMTP) was closed at once."""
         self.lines.write(f"{service} connection from {client} rejected: not in the access group")
+
+    def connection_from_blocked(self, client: ClientAddress) -> None:
+        """A client connected while its address is blocked for directory harvesting."""
+        self.lines.write(f"SMTP connection from {client} rejected: directory harvest attack")
+
+    def too_many_connections(self, service: str, client: ClientAddress, limit: int) -> None:
+        """A client connected once too often at one time; `service` is SMTP or POP3."""
+        self.lines.write(
+            f"{service} connection from {client} rejected: more than {limit} connections at one time"
+        )
+
+    def ptr_missing(self, client: ClientAddress) -> None:
+        """A client without PTR record was turned away."""
+        self.lines.write(
+            f"Client with IP address {client} has no reverse DNS entry, connection rejected before SMTP greeting"
+        )
+
+    def too_many_messages(
+        self, client: ClientAddress, sender: Mailbox | None, limit: int, until: datetime
+    ) -> None:
+        """The hourly limit refused a message; at `until` there is room again."""
+        self.lines.write(
+            f"Message from IP address {client}, sender <{_path(sender)}> rejected: "
+            f"more than {limit} messages within an hour, until {_moment(until)}"
+        )
+
+    def harvest_detected(self, client: ClientAddress, limit: int, until: datetime) -> None:
+        """A client tried one unknown recipient too many, and is blocked."""
+        self.lines.write(
+            f"Directory harvest attack from IP address {client}: more than {limit} unknown recipients "
+            f"within an hour, blocked until {_moment(until)}"
+        )
+
+    def block_ended(self, block: Block, is_lifted: bool) -> None:
+        """A block is over, by its time or by an administrator."""
+        account = f", user {escape(block.account)}" if block.account else ""
+        how = "was lifted" if is_lifted else "has ended"
+        self.lines.write(f"Block of IP address {escape(block.client)}{account} {how}: {block.kind.value}")
+
+    def observed(self, client: ClientAddress, limit: str) -> None:
+        """A limit that only observes would have refused a client."""
+        self.lines.write(f"Client with IP address {client} over the limit {limit}, which only observes")
 
     def window_opened(self, client: ClientAddress, login: str, minutes: float) -> None:
         """A POP3 login opened or extended the relay window of its address."""

@@ -11,6 +11,7 @@ from kms.domain import reply
 from kms.domain.address import Mailbox
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.policy.limits import Mode
 from kms.policy.recipient import DomainKind, classify_domain, may_send_as
 from kms.policy.relay import RelayMode
 from kms.policy.sender import judge_sender_domain, needs_addresses
@@ -23,6 +24,8 @@ from kms.policy.transaction import (
 )
 from kms.ports import Resolver
 from kms.protocol.smtp_events import SenderOffered
+from kms.service.account_check import AccountCheck
+from kms.service.client_check import ClientCheck
 from kms.service.directory import DirectoryCache
 from kms.service.relay_check import RelayCheck
 from kms.service.visit import Visit
@@ -37,6 +40,8 @@ class SenderCheck:
         relay: whether the client fulfils a relay condition.
         resolver: whether the sender's domain exists.
         free_octets: free space of the spool, cheap to ask.
+        clients: whether the client has sent enough for this hour.
+        accounts: the limits of a login.
     """
 
     def __init__(
@@ -46,26 +51,39 @@ class SenderCheck:
         relay: RelayCheck,
         resolver: Resolver,
         free_octets: Callable[[], int],
+        clients: ClientCheck,
+        accounts: AccountCheck,
     ) -> None:
         self.rules = rules
         self._directory = directory
         self._relay = relay
         self._resolver = resolver
         self._free_octets = free_octets
+        self._clients = clients
+        self._accounts = accounts
 
     def judge_at_once(self, visit: Visit, event: SenderOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
         sender = event.reverse_path
-        refusal = self._judge_login(visit) or self._judge_room(event)
+        refusal = self._judge_login(visit) or self._judge_room(event) or self._judge_account(visit, event)[0]
         if refusal is not None:
             return refusal
-        return None if sender is not None and self._must_ask(sender) else _fine()
+        over = self._clients.judge_rate(visit)
+        if over is not None and over[0] is Mode.ENFORCE:
+            return over[1]
+        return None if sender is not None and self._must_ask(sender) else self._fine(visit, event, over)
 
     async def judge(self, visit: Visit, event: SenderOffered) -> Decision:
         """Judge the rest, with DNS and relay window."""
         sender = event.reverse_path
         assert sender is not None
-        return await self._judge_identity(visit, sender) or await self._judge_domain(sender) or _fine()
+        refusal = await self._judge_identity(visit, sender) or await self._judge_domain(sender)
+        if refusal is not None:
+            return refusal
+        over = self._clients.judge_rate(visit)  # again: others of this client may have come meanwhile
+        if over is not None and over[0] is Mode.ENFORCE:
+            return over[1]
+        return self._fine(visit, event, over)
 
     def _judge_login(self, visit: Visit) -> Decision | None:
         """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
@@ -89,6 +107,17 @@ class SenderCheck:
             facts = {"declared_octets": event.declared_octets, "max_octets": rules.max_message_octets}
             return Decision(Rule.DECLARED_SIZE, refusal, facts)
         return None
+
+    def _judge_account(
+        self, visit: Visit, event: SenderOffered
+    ) -> tuple[Decision | None, tuple[Decision, ...]]:
+        return self._accounts.split(self._accounts.judge_message(visit, event.declared_octets))
+
+    def _fine(self, visit: Visit, event: SenderOffered, over: tuple[Mode, Decision] | None) -> Decision:
+        observed = self._judge_account(visit, event)[1] if visit.account else ()
+        if over is not None:
+            observed = (over[1], *observed)
+        return Decision(Rule.SENDER_FINE, reply.SENDER_OK, observed=observed)
 
     def _must_ask(self, sender: Mailbox) -> bool:
         rules = self.rules
@@ -125,10 +154,6 @@ class SenderCheck:
         addresses = await self._resolver.lookup_addresses(sender.domain) if needs_addresses(mx) else None
         refusal = judge_sender_domain(mx, addresses)
         return None if refusal is None else Decision(Rule.SENDER_DOMAIN, refusal, _dns_facts(mx, addresses))
-
-
-def _fine() -> Decision:
-    return Decision(Rule.SENDER_FINE, reply.SENDER_OK)
 
 
 def _dns_facts(mx: MxAnswer, addresses: AddressAnswer | None) -> Facts:

@@ -7,11 +7,8 @@ session costs no timer. No decision is made here: the reception answers the even
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -19,46 +16,26 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kms.domain import reply
-from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.domain.address_group import ClientAddress
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
-from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
+from kms.protocol.smtp_server import SmtpServerSession
+from kms.service.channel_bindings import read_bindings
 from kms.service.clock import Clock
 from kms.service.data_rate import DataRate
+from kms.service.entrance import address_of, client_of
 from kms.service.reception import Reception
+from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.tls import describe
 from kms.service.visit import Visit
 from kms.service.wire import send_now
 
+__all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
+
 _MOST_BUFFERED_OCTETS = 64 * 1024
-_SWEEP_SECONDS = 1.0
-_CLOSING_SECONDS = 10.0
-_HASTY_CLOSING_SECONDS = (
-    0.5  # at shutdown: a client that does not answer close_notify must not hold the process
-)
-
-
-@attrs.frozen
-class SmtpServiceRules:
-    """How one SMTP port behaves.
-
-    Attributes:
-        session: what its sessions say.
-        is_submission: only AUTH counts for relaying.
-        is_tls_at_once: the port speaks TLS from the first octet.
-        command_timeout: how long a client may take for one command, or for the next part of its message.
-        session_timeout: how long a session may last in all.
-        may_send_plain_passwords: from this address PLAIN and LOGIN are offered without TLS.
-        minimum_data_rate: octets a second that must come of a message, over any minute; 0 = as slow as it likes.
-    """
-
-    session: SmtpServerSettings
-    is_submission: bool
-    is_tls_at_once: bool
-    command_timeout: timedelta
-    session_timeout: timedelta
-    may_send_plain_passwords: Callable[[ClientAddress], bool]
-    minimum_data_rate: int = 0
+_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
+_SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
+_HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 
 
 @implementer(IPushProducer)
@@ -85,23 +62,36 @@ class SmtpConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Greet the client."""
-        factory, rules = self.factory, self.factory.rules
+        factory, rules, client = self.factory, self.factory.rules, client_of(self.transport)
         self.started = factory.clock.monotonic()
-        client = parse_client_address(self.transport.getPeer().host)
         self.session = SmtpServerSession(
             rules.session,
             is_encrypted=rules.is_tls_at_once,
             may_send_plain_passwords=rules.may_send_plain_passwords(client),
+            read_bindings=self._read_bindings,
         )
         self.visit = Visit(
             client, self.session, rules.is_submission, self._describe_tls, self._server_address
         )
         self.transport.registerProducer(self, True)
         factory.live.add(self)
-        factory.reception.connected(self.visit)
-        self.session.greet(reply.SHUTTING_DOWN if factory.is_draining else factory.greeting)
+        refusal = factory.reception.connected(self.visit)
+        if isinstance(refusal, Deferred):
+            self._waits = True
+            refusal.addCallback(self._greet)
+        else:
+            self._greet(refusal)
+
+    def _greet(self, refusal: Reply | None) -> None:
+        self._waits = False
+        factory = self.factory
+        greeting = reply.SHUTTING_DOWN if factory.is_draining else refusal or factory.greeting
+        self.session.greet(greeting)
         self._await_client()
         self._flush()
+        if self.session.buffered_octets:  # it talked before it was greeted
+            self._pump()
+            self._balance()
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the session, and go on unless it waits for an answer."""
@@ -145,21 +135,24 @@ class SmtpConnection(Protocol):
         self._is_pumping = True
         session = self.session
         has_moved = session.is_receiving_content
-        while not self._is_stalled:
-            event = session.next_event()
+        for _ in range(0 if self._is_stalled else _MOST_EVENTS_A_TURN):
+            event = session.next_event(_MOST_LINES_A_TURN)
             if event is None:
                 break
             has_moved = True
             self._take(event)
-            if self._waits:
+            if self._waits or self._is_stalled:
                 break
         self._is_pumping = False
-        has_moved = self._flush() or has_moved
+        has_spoken = self._flush()
         if not self._waits:
-            if has_moved:
+            if has_spoken or has_moved:
                 self._await_client()
             if self.factory.is_draining:
                 self.factory.session_paused(self)
+            if has_spoken and session.buffered_octets and not self._is_stalled:
+                self._waits = True  # thousands of commands in a row let other sessions go first
+                self.factory.clock.call_later(0, lambda: self._answered(None))
 
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:
@@ -224,8 +217,11 @@ class SmtpConnection(Protocol):
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
 
-    def _server_address(self) -> ClientAddress:
-        return parse_client_address(self.transport.getHost().host)
+    def _read_bindings(self) -> dict[str, bytes]:
+        return read_bindings(self.transport)
+
+    def _server_address(self) -> ClientAddress | None:
+        return address_of(self.transport.getHost())
 
     # Time
 
@@ -292,7 +288,7 @@ class SmtpFactory(Factory):
     def use(self, rules: SmtpServiceRules) -> None:
         """Take changed rules; sessions that exist keep theirs but for the times."""
         self.rules = rules
-        self.greeting = reply.greeting(rules.session.hostname)
+        self.greeting = reply.greeting(rules.session.hostname, "LMTP" if rules.session.is_lmtp else "ESMTP")
         self.command_seconds = rules.command_timeout.total_seconds()
         self.session_seconds = rules.session_timeout.total_seconds()
 

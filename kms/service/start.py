@@ -6,12 +6,13 @@ It is read at once, not by and by: a client that came between would be told that
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import timedelta
 
 from twisted.logger import Logger
 
 from kms.domain.queue_entry import format_queue_id
 from kms.service.app import App
-from kms.store import decisions, relay_windows
+from kms.store import account_counts, decisions, relay_windows
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.bodies import sweep
 from kms.store.queue_leases import release_leases, set_aside_unreachable
@@ -33,6 +34,12 @@ def load_store(app: App, log: Logger) -> None:
     with closing(open_database(settings.database_path)) as connection:
         app.directory.take(*load_accounts_and_aliases(connection))
         app.windows.take(relay_windows.load_live(connection, now))
+        a_day_ago = now - timedelta(days=1)
+        app.account_counts.take(
+            account_counts.load_messages(connection, a_day_ago),
+            account_counts.load_contacts(connection, a_day_ago),
+        )
+        app.ledger.take(connection)
         app.queue.start(greatest_number(connection))
         app.decisions.start(decisions.greatest_number(connection))
         freed = release_leases(connection)

@@ -205,18 +205,24 @@ class PeerVerifier:
         return True
 
 
+def find_tls(transport: object) -> SSL.Connection | None:
+    """Find the TLS connection of a transport; None when it is not encrypted, or is gone."""
+    get_handle = getattr(transport, "getHandle", None)
+    try:
+        handle = get_handle() if get_handle is not None else None
+    except AttributeError:  # Twisted's TCP transport has no socket any more once it is lost
+        return None
+    return handle if isinstance(handle, SSL.Connection) else None
+
+
 def describe(transport: object) -> str | None:
     """Name the version and cipher of a connection, such as "TLSv1.3 TLS_AES_256_GCM_SHA384".
 
     Returns:
         None when the connection is not encrypted, or not yet, or is gone.
     """
-    get_handle = getattr(transport, "getHandle", None)
-    try:
-        handle = get_handle() if get_handle is not None else None
-    except AttributeError:  # Twisted's TCP transport has no socket any more once it is lost
-        return None
-    if not isinstance(handle, SSL.Connection):
+    handle = find_tls(transport)
+    if handle is None:
         return None
     cipher = handle.get_cipher_name()
     return None if cipher is None else f"{handle.get_protocol_version_name()} {cipher}"

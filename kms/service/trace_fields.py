@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from kms.domain.address import Mailbox
 from kms.domain.message import has_field
 from kms.domain.queue_entry import format_queue_id
 from kms.domain.trace import TraceFacts, compose_received, format_date
@@ -38,12 +39,15 @@ class TraceFields:
         """Compose the fields for one message, given as much of its header as is known."""
         content = transaction.content
         assert content is not None
-        fields = self._received(visit, transaction, content.number, content.started_at)
+        recipient = transaction.only_recipient
+        if recipient is not None and not recipient.is_ascii and header.isascii():
+            recipient = None  # this field alone would bar the message from servers without SMTPUTF8
+        fields = self._received(visit, recipient, content.number, content.started_at)
         if visit.is_submission:
             fields += self._missing_fields(header, content.number, content.started_at)
         return fields
 
-    def _received(self, visit: Visit, transaction: Transaction, number: int, at: datetime) -> bytes:
+    def _received(self, visit: Visit, recipient: Mailbox | None, number: int, at: datetime) -> bytes:
         session = visit.session
         login = visit.account.login if visit.account and self.discloses_login else None
         facts = TraceFacts(
@@ -53,7 +57,7 @@ class TraceFields:
             protocol=visit.protocol_word,
             tls=visit.describe_tls(),
             queue_id=format_queue_id(number),
-            recipient=transaction.only_recipient,
+            recipient=recipient,
             login=login,
             at=at,
         )

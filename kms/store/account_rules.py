@@ -77,9 +77,7 @@ def check_account(account: Account, local_domains: Collection[str]) -> Account:
     parse_login(account.login, local_domains)
     if len(account.full_name) > _MAX_TEXT or not account.full_name.isprintable():
         raise AccountError(f"The full name is longer than {_MAX_TEXT} characters or not printable")
-    for quota in (account.quota_octets, account.quota_messages):
-        if not 0 <= quota < _MAX_NUMBER:
-            raise AccountError(f"{quota} is no quota: it must be 0 (none) or more")
+    _check_numbers(account)
     if not _LANGUAGE.fullmatch(account.language):
         raise AccountError(f"{account.language!r} is no language: write a code such as en or pt-BR")
     forward_to = _check_targets(account.forward_to)
@@ -89,6 +87,15 @@ def check_account(account: Account, local_domains: Collection[str]) -> Account:
     if len(senders) > _MAX_ADDRESSES:
         raise AccountError(f"There are more than {_MAX_ADDRESSES} extra senders")
     return attrs.evolve(account, forward_to=forward_to, extra_senders=senders)
+
+
+def _check_numbers(account: Account) -> None:
+    for quota in (account.quota_octets, account.quota_messages):
+        if not 0 <= quota < _MAX_NUMBER:
+            raise AccountError(f"{quota} is no quota: it must be 0 (none) or more")
+    for limit in (account.messages_per_hour, account.messages_per_day, account.max_message_octets):
+        if limit is not None and not 0 <= limit < _MAX_NUMBER:
+            raise AccountError(f"{limit} is no limit: it must be 0 (none) or more")
 
 
 def check_alias(alias: Alias, local_domains: Collection[str]) -> Alias:

@@ -17,6 +17,7 @@ import attrs
 
 from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
+from kms.store.account_counts import forget_account
 from kms.store.account_rules import (
     AccountError,
     check_account,
@@ -25,7 +26,7 @@ from kms.store.account_rules import (
     parse_login,
     parse_target,
 )
-from kms.store.credentials import Verifiers, remove_verifiers, save_verifiers
+from kms.store.credentials import Verifiers, erase_secrets, remove_verifiers, save_verifiers
 from kms.store.relay_windows import revoke_user
 from kms.store.schema import StoreError
 
@@ -49,7 +50,8 @@ __all__ = [
 
 _COLUMNS = """
     name, domain, full_name, is_enabled, quota_octets, quota_messages, forward_to, keeps_copy, extra_senders,
-    own_domains_only, language
+    own_domains_only, language, may_use_apop, may_use_cram, messages_per_hour, messages_per_day,
+    max_message_octets
 """
 
 
@@ -74,7 +76,8 @@ def add_account(
     if _has_alias(connection, account.name, account.domain):
         raise AccountError(f"{account.login} is an alias; remove it first")
     connection.execute(
-        f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(account)
+        f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _row(account),
     )
     if verifiers is not None:
         save_verifiers(connection, account.login, verifiers)
@@ -103,10 +106,13 @@ def change_account(
     account = check_account(attrs.evolve(account, **changes), local_domains)
     connection.execute(
         "UPDATE account SET full_name = ?, is_enabled = ?, quota_octets = ?, quota_messages = ?,"
-        " forward_to = ?, keeps_copy = ?, extra_senders = ?, own_domains_only = ?, language = ?"
+        " forward_to = ?, keeps_copy = ?, extra_senders = ?, own_domains_only = ?, language = ?,"
+        " may_use_apop = ?, may_use_cram = ?, messages_per_hour = ?, messages_per_day = ?,"
+        " max_message_octets = ?"
         " WHERE name = ? AND domain = ?",
         (*_row(account)[2:], account.name, account.domain),
     )
+    erase_secrets(connection, account.login, cram=not account.may_use_cram, apop=not account.may_use_apop)
     if not account.is_enabled:
         revoke_user(connection, account.login)
     return account
@@ -142,6 +148,7 @@ def remove_account(connection: Connection, login: str) -> list[Alias]:
     account = load_account(connection, login)
     connection.execute("DELETE FROM account WHERE name = ? AND domain = ?", (account.name, account.domain))
     remove_verifiers(connection, account.login)
+    forget_account(connection, account.login)
     revoke_user(connection, account.login)
     return [alias for alias in list_aliases(connection) if account.mailbox in alias.targets]
 
@@ -218,7 +225,7 @@ def _has_alias(connection: Connection, local_part: str, domain: str) -> bool:
     return connection.execute(query, (local_part, domain)).fetchone() is not None
 
 
-def _row(account: Account) -> tuple[str | int, ...]:
+def _row(account: Account) -> tuple[str | int | None, ...]:
     return (
         account.name,
         account.domain,
@@ -231,6 +238,11 @@ def _row(account: Account) -> tuple[str | int, ...]:
         json.dumps(account.extra_senders),
         account.own_domains_only,
         account.language,
+        account.may_use_apop,
+        account.may_use_cram,
+        account.messages_per_hour,
+        account.messages_per_day,
+        account.max_message_octets,
     )
 
 
@@ -251,6 +263,11 @@ def _account(row: tuple[Any, ...]) -> Account:
         extra_senders=tuple(senders),
         own_domains_only=bool(row[9]),
         language=row[10],
+        may_use_apop=bool(row[11]),
+        may_use_cram=bool(row[12]),
+        messages_per_hour=row[13],
+        messages_per_day=row[14],
+        max_message_octets=row[15],
     )
 
 

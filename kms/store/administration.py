@@ -1,4 +1,4 @@
-"""What an operator may do to accounts, aliases and windows: from the values of JSON to the store and back.
+"""What an operator may do to accounts, aliases, windows and blocks: from the values of JSON to the store and back.
 
 The control service in the running server and `kmsctl` without one both call these, so both do and refuse the
 same. Each is one operation over a connection: the caller commits, or rolls back when it raises.
@@ -16,6 +16,9 @@ import attrs
 
 from kms.domain.account import Account, Alias, Directory
 from kms.domain.address import AddressSyntaxError, Mailbox, normalise_domain
+from kms.domain.address_group import parse_client_address
+from kms.policy.block import Block
+from kms.policy.limits import client_key
 from kms.policy.recipient import (
     AliasLoop,
     DisabledMailbox,
@@ -26,7 +29,7 @@ from kms.policy.recipient import (
     classify_domain,
     resolve_recipient,
 )
-from kms.store import accounts, relay_windows
+from kms.store import accounts, client_ledger, relay_windows
 from kms.store.accounts import AccountError
 from kms.store.credentials import Verifiers
 from kms.store.relay_windows import RelayWindow
@@ -174,6 +177,10 @@ def _read_number(key: str, value: Any) -> int:
     return value
 
 
+def _read_limit(key: str, value: Any) -> int | None:
+    return None if value is None else _read_number(key, value)
+
+
 def _read_texts(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise AccountError(f"{key} must be a list of texts")
@@ -194,6 +201,11 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "extra_senders": _read_texts,
     "own_domains_only": _read_boolean,
     "language": _read_text,
+    "may_use_apop": _read_boolean,
+    "may_use_cram": _read_boolean,
+    "messages_per_hour": _read_limit,
+    "messages_per_day": _read_limit,
+    "max_message_octets": _read_limit,
 }
 
 
@@ -275,3 +287,51 @@ def resolve(connection: Connection, domains: Directory, address: str) -> Facts:
 def list_windows(connection: Connection, now: datetime) -> list[Facts]:
     """All windows that are open at `now`, as they are stored."""
     return [describe_window(window) for window in relay_windows.load_live(connection, now)]
+
+
+# Limits and blocks
+
+
+def describe_block(block: Block) -> Facts:
+    """Give a block as JSON: `client`, `kind`, `account` ("" = every one), `since`, `until` (ISO 8601), `why`."""
+    return {
+        "client": block.client,
+        "kind": block.kind.value,
+        "account": block.account,
+        "since": block.since.isoformat(timespec="seconds"),
+        "until": block.until.isoformat(timespec="seconds"),
+        "why": block.why,
+    }
+
+
+def read_client(text: str) -> str:
+    """Name whom an address, or a network as `blocks list` prints it, is counted for; raises AccountError."""
+    try:
+        return client_key(parse_client_address(text.removesuffix("/64")))
+    except ValueError:
+        raise AccountError(f"{text!r} is no IP address") from None
+
+
+def list_blocks(connection: Connection, now: datetime) -> list[Facts]:
+    """All blocks that last at `now`, as they are stored."""
+    return [describe_block(block) for block in client_ledger.load_blocks(connection) if block.until > now]
+
+
+def lift_blocks(connection: Connection, address: str, now: datetime) -> Facts:
+    """Lift the blocks of a client; `lifted` says how many. Raises AccountError."""
+    return {"lifted": client_ledger.lift_blocks(connection, read_client(address), now)}
+
+
+def show_limits(connection: Connection, address: str, now: datetime) -> Facts:
+    """Give the counters of a client as they are stored, and its blocks; raises AccountError."""
+    client = read_client(address)
+    messages, unknown = client_ledger.count_of(connection, client, now)
+    return {
+        "client": client,
+        "messages": messages,
+        "reserved": 0,
+        "smtp_connections": 0,
+        "pop3_connections": 0,
+        "unknown_recipients": unknown,
+        "blocks": [facts for facts in list_blocks(connection, now) if facts["client"] == client],
+    }

@@ -55,18 +55,26 @@ class Verifiers:
     Attributes:
         password_hash: PHC string of Argon2id or scrypt.
         scram: for SCRAM-SHA-256, or None.
+        cram: for CRAM-MD5, which needs the password itself; kept only of accounts that may use it. Or None.
+        apop: likewise, for APOP.
     """
 
     password_hash: str = attrs.field(repr=False)
     scram: str | None = attrs.field(repr=False, default=None)
+    cram: str | None = attrs.field(repr=False, default=None)
+    apop: str | None = attrs.field(repr=False, default=None)
 
 
-def make_verifiers(password: str, with_scram: bool) -> Verifiers:
+def make_verifiers(
+    password: str, with_scram: bool, with_cram: bool = False, with_apop: bool = False
+) -> Verifiers:
     """Hash a new password; slow on purpose.
 
     Args:
         password: as the user types it.
         with_scram: make the SCRAM verifier too.
+        with_cram: the server offers CRAM-MD5.
+        with_apop: the server offers APOP.
 
     Raises:
         PasswordError: it is empty, too long, or holds what programs would send in different ways.
@@ -76,7 +84,12 @@ def make_verifiers(password: str, with_scram: bool) -> Verifiers:
     prefix = _preferred()
     digest = _derive(_read(f"{prefix}{_encode(salt)}${_encode(bytes(_DIGEST_OCTETS))}"), _octets(password))
     scram = str(make_scram_verifier(password, os.urandom(_SALT_OCTETS))) if with_scram else None
-    return Verifiers(f"{prefix}{_encode(salt)}${_encode(digest)}", scram)
+    return Verifiers(
+        f"{prefix}{_encode(salt)}${_encode(digest)}",
+        scram,
+        cram=password if with_cram else None,
+        apop=password if with_apop else None,
+    )
 
 
 def verify_password(password: str, password_hash: str) -> bool:
@@ -108,12 +121,28 @@ def dummy_verifier() -> str:
 
 
 def save_verifiers(connection: Connection, login: str, verifiers: Verifiers) -> None:
-    """Set what is kept for an account, whatever was kept before."""
+    """Set what is kept for an account, whatever was kept before; a reversible secret only where it may be."""
     connection.execute(
         "INSERT INTO credential (login, password_hash, scram_sha_256) VALUES (?, ?, ?)"
         " ON CONFLICT (login) DO UPDATE SET password_hash = excluded.password_hash,"
-        " scram_sha_256 = excluded.scram_sha_256",
+        " scram_sha_256 = excluded.scram_sha_256, cram_secret = NULL, apop_secret = NULL",
         (login, verifiers.password_hash, verifiers.scram),
+    )
+    name, _, domain = login.rpartition("@")
+    connection.execute(
+        "UPDATE credential SET cram_secret = CASE WHEN may_use_cram THEN ? END,"
+        " apop_secret = CASE WHEN may_use_apop THEN ? END"
+        " FROM account WHERE login = ? AND name = ? AND domain = ?",
+        (verifiers.cram, verifiers.apop, login, name, domain),
+    )
+
+
+def erase_secrets(connection: Connection, login: str, *, cram: bool, apop: bool) -> None:
+    """Forget reversible secrets of an account; the password stays."""
+    connection.execute(
+        "UPDATE credential SET cram_secret = CASE WHEN ? THEN NULL ELSE cram_secret END,"
+        " apop_secret = CASE WHEN ? THEN NULL ELSE apop_secret END WHERE login = ?",
+        (cram, apop, login),
     )
 
 
@@ -147,6 +176,26 @@ def load_scram_verifier(connection: Connection, login: str) -> ScramVerifier | N
         return ScramVerifier.parse(row[0])
     except ValueError as error:
         raise StoreError(f"The SCRAM verifier of {login} is damaged: set the password again") from error
+
+
+def load_cram_secret(connection: Connection, login: str) -> str | None:
+    """Find the password of an account that may use CRAM-MD5; None where it was not kept."""
+    row = connection.execute("SELECT cram_secret FROM credential WHERE login = ?", (login,)).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def load_apop_secret(connection: Connection, login: str) -> str | None:
+    """Find the password of an account that may use APOP; None where it was not kept."""
+    row = connection.execute("SELECT apop_secret FROM credential WHERE login = ?", (login,)).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def load_fake_secret(connection: Connection) -> bytes:
+    """Find the secret that SCRAM verifiers of users who do not exist are made of; the same for ever."""
+    row = connection.execute("SELECT value FROM secret WHERE name = 'scram'").fetchone()
+    if row is None:
+        raise StoreError("The secret for SCRAM is missing in the database")
+    return bytes(row[0])
 
 
 def remove_verifiers(connection: Connection, login: str) -> None:

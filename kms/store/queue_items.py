@@ -8,6 +8,7 @@ import attrs
 
 from kms.domain.content import Content
 from kms.domain.queue_entry import QueueEntry
+from kms.store.client_ledger import ClientEvent
 from kms.store.schema import to_us
 
 
@@ -20,12 +21,14 @@ class NewEntry:
         content: a `FileContent` lies where `BodyWriter` put it for this number.
         is_leased: this process will try it at once from memory; else it waits for `claim`.
         story: why it was taken, JSON, for `store.message_life`; "" keeps nothing of it.
+        counted: whose message it is counted as; None where it is not.
     """
 
     entry: QueueEntry
     content: Content
     is_leased: bool
     story: str = ""
+    counted: ClientEvent | None = None
 
 
 @attrs.frozen

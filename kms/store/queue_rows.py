@@ -10,19 +10,21 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from kms.domain.address import Mailbox
+from kms.domain.dsn_request import MessageRequest, Notify, RecipientRequest, Returned
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.queue_entry import QueueEntry
 from kms.store.schema import MAX_US, from_us, to_us
 
 MessageRow = tuple[
-    int, str | None, str | None, int, int, int, int | None, int, int, int | None, int, str, int, int
-]
-RecipientRow = tuple[int, int, str, str, str, str, str | None]
+    int, str | None, str | None, int, int, int, int | None, int, int, int | None, int, str, int, int,
+    int, str | None, str | None
+]  # fmt: skip
+RecipientRow = tuple[int, int, str, str, str, str, str | None, int | None, str | None]
 
 INSERT_MESSAGE = """
     INSERT INTO message (
         number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
-        warned_us, fence, lease_owner, lease_until_us, is_in_file
+        warned_us, fence, lease_owner, lease_until_us, is_in_file, has_utf8_header, returned, envelope_id
     ) VALUES {}
 """
 INSERT_RECIPIENT = "INSERT INTO recipient VALUES {}"
@@ -30,14 +32,16 @@ INSERT_CONTENT = "INSERT INTO content VALUES {}"
 DELETE_RECIPIENT = "DELETE FROM recipient WHERE number = ? AND recipient_id = ?"
 SELECT_MESSAGE = """
     SELECT number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
-        warned_us, fence, lease_owner, lease_until_us, is_in_file
+        warned_us, fence, lease_owner, lease_until_us, is_in_file, has_utf8_header, returned, envelope_id
     FROM message
 """
 SELECT_RECIPIENTS = """
-    SELECT number, recipient_id, local_part, domain, original_local_part, original_domain, last_status
+    SELECT number, recipient_id, local_part, domain, original_local_part, original_domain, last_status, notify,
+        original_recipient
     FROM recipient
 """
 
+_ALL_FLAGS = (Notify.SUCCESS | Notify.FAILURE | Notify.DELAY).value
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -66,6 +70,8 @@ def message_row(
         lease_owner,
         lease_until_us,
         is_in_file,
+        envelope.has_utf8_header,
+        *_message_request(envelope.request),
     )
 
 
@@ -80,7 +86,20 @@ def recipient_rows(entry: QueueEntry) -> Iterator[RecipientRow]:
             recipient.original.local_part,
             recipient.original.domain,
             entry.last_status.get(recipient.recipient_id),
+            *_recipient_request(recipient.request),
         )
+
+
+def _message_request(request: MessageRequest | None) -> tuple[str | None, str | None]:
+    if request is None:
+        return None, None
+    return request.returned and request.returned.value, request.envelope_id
+
+
+def _recipient_request(request: RecipientRequest | None) -> tuple[int | None, str | None]:
+    if request is None:
+        return None, None
+    return None if request.notify is None else request.notify.value, request.original_recipient
 
 
 def read_entry(row: MessageRow, recipients: Iterable[RecipientRow]) -> QueueEntry:
@@ -93,16 +112,23 @@ def read_entry(row: MessageRow, recipients: Iterable[RecipientRow]) -> QueueEntr
     Raises:
         DamagedRow: a value is impossible, or there is no recipient.
     """
-    number, local_part, domain, is_8bit, arrived_us, octets, _, attempts, due_us, warned_us, fence, *_ = row
+    number, local_part, domain, is_8bit, arrived_us, octets, _, attempts, due_us, warned_us, fence = row[:11]
+    has_utf8_header, returned, envelope_id = row[14:]
     if not 0 < number < 2**63:
         raise DamagedRow(f"the number {number} is impossible")
-    if is_8bit not in (0, 1) or octets < 0 or attempts < 0 or fence < 0:
+    if is_8bit not in (0, 1) or has_utf8_header not in (0, 1) or octets < 0 or attempts < 0 or fence < 0:
         raise DamagedRow("a counter or flag is impossible")
     reverse_path = None if local_part is None else _read_mailbox(local_part, domain)
     found, last_status = _read_recipients(recipients)
     return QueueEntry(
         number=number,
-        envelope=Envelope(reverse_path, found, bool(is_8bit)),
+        envelope=Envelope(
+            reverse_path,
+            found,
+            bool(is_8bit),
+            bool(has_utf8_header),
+            _read_message_request(returned, envelope_id),
+        ),
         arrived_at=_read_instant(arrived_us),
         content_octets=octets,
         due_at=_read_instant(due_us),
@@ -115,17 +141,44 @@ def read_entry(row: MessageRow, recipients: Iterable[RecipientRow]) -> QueueEntr
 
 def _read_recipients(rows: Iterable[RecipientRow]) -> tuple[tuple[Recipient, ...], dict[int, str]]:
     found, last_status = [], {}
-    for _, recipient_id, local_part, domain, original_local_part, original_domain, status in rows:
+    for (
+        _,
+        recipient_id,
+        local_part,
+        domain,
+        original_local_part,
+        original_domain,
+        status,
+        notify,
+        orcpt,
+    ) in rows:
         if recipient_id < 1 or not domain:
             raise DamagedRow("a recipient has no domain or an impossible id")
         forward_path = _read_mailbox(local_part, domain)
         original = _read_mailbox(original_local_part, original_domain)
-        found.append(Recipient(recipient_id, forward_path, original))
+        found.append(Recipient(recipient_id, forward_path, original, _read_recipient_request(notify, orcpt)))
         if status is not None:
             last_status[recipient_id] = status
     if not found:
         raise DamagedRow("there is no recipient")
     return tuple(found), last_status
+
+
+def _read_message_request(returned: str | None, envelope_id: str | None) -> MessageRequest | None:
+    if envelope_id is None:
+        return None
+    try:
+        return MessageRequest(None if returned is None else Returned(returned), envelope_id)
+    except ValueError:
+        raise DamagedRow(f"RET={returned} is impossible") from None
+
+
+def _read_recipient_request(notify: int | None, original_recipient: str | None) -> RecipientRequest | None:
+    if original_recipient is None:
+        return None
+    if notify is not None and not 0 <= notify <= _ALL_FLAGS:
+        raise DamagedRow(f"the flags {notify} of NOTIFY are impossible")
+    return RecipientRequest(None if notify is None else Notify(notify), original_recipient)
 
 
 def _read_mailbox(local_part: str, domain: str | None) -> Mailbox:

@@ -21,7 +21,7 @@ import attrs
 
 from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.message_life import LifeEvent
-from kms.store import message_life
+from kms.store import client_ledger, message_life
 from kms.store.bodies import body_path, find_damage
 from kms.store.fault import Step, reach
 from kms.store.many_rows import execute_in, execute_rows, select_in
@@ -129,6 +129,14 @@ class QueueStore:
                 (item.entry.number, item.entry.arrived_at, LifeEvent.ACCEPTED, item.story)
                 for item in items
                 if item.story
+            ],
+        )
+        client_ledger.count_messages(
+            connection,
+            [
+                (item.entry.number, item.counted.client, to_us(item.counted.at))
+                for item in items
+                if item.counted is not None
             ],
         )
         reach(Step.ROWS_WRITTEN)

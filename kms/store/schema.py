@@ -17,7 +17,21 @@ from pathlib import Path
 from sqlite3 import Connection
 from urllib.parse import quote
 
+from kms.store.migrations import MIGRATIONS
+
 IN_MEMORY = ":memory:"
+
+__all__ = [
+    "IN_MEMORY",
+    "MAX_US",
+    "MIGRATIONS",
+    "StoreError",
+    "from_us",
+    "open_database",
+    "open_reader",
+    "reserve_log",
+    "to_us",
+]
 
 MAX_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999: no stored instant lies beyond it."""
@@ -46,115 +60,6 @@ def from_us(us: int) -> datetime:
     """Turn what the tables hold into an instant; raises OverflowError where no datetime can hold it."""
     return _EPOCH + timedelta(microseconds=us)
 
-
-_FIRST_TABLES = (
-    """
-    CREATE TABLE message (
-        number INTEGER PRIMARY KEY,
-        reverse_local_part TEXT,
-        reverse_domain TEXT,
-        is_8bit INTEGER NOT NULL,
-        arrived_us INTEGER NOT NULL,
-        octets INTEGER NOT NULL,
-        crc32 INTEGER,
-        attempts INTEGER NOT NULL,
-        due_us INTEGER NOT NULL,
-        warned_us INTEGER,
-        fence INTEGER NOT NULL,
-        lease_owner TEXT NOT NULL DEFAULT '',
-        lease_until_us INTEGER NOT NULL DEFAULT 0,
-        is_in_file INTEGER NOT NULL,
-        set_aside_reason TEXT
-    ) STRICT
-    """,
-    # A new entry is inserted leased, tried from memory and deleted: it never touches this index.
-    """
-    CREATE INDEX message_due ON message (due_us) WHERE lease_owner = '' AND set_aside_reason IS NULL
-    """,
-    """
-    CREATE TABLE recipient (
-        number INTEGER NOT NULL,
-        recipient_id INTEGER NOT NULL,
-        local_part TEXT NOT NULL,
-        domain TEXT NOT NULL,
-        original_local_part TEXT NOT NULL,
-        original_domain TEXT NOT NULL,
-        last_status TEXT,
-        PRIMARY KEY (number, recipient_id)
-    ) STRICT, WITHOUT ROWID
-    """,
-    "CREATE TABLE content (number INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT",
-    """
-    CREATE TABLE account (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL,
-        domain TEXT NOT NULL,
-        full_name TEXT NOT NULL DEFAULT '',
-        is_enabled INTEGER NOT NULL DEFAULT 1,
-        quota_octets INTEGER NOT NULL DEFAULT 0,
-        quota_messages INTEGER NOT NULL DEFAULT 0,
-        forward_to TEXT NOT NULL DEFAULT '[]',
-        keeps_copy INTEGER NOT NULL DEFAULT 1,
-        extra_senders TEXT NOT NULL DEFAULT '[]',
-        own_domains_only INTEGER NOT NULL DEFAULT 0,
-        language TEXT NOT NULL DEFAULT '',
-        UNIQUE (domain, name)
-    ) STRICT
-    """,
-    """
-    CREATE TABLE alias (
-        id INTEGER PRIMARY KEY,
-        local_part TEXT NOT NULL,
-        domain TEXT NOT NULL,
-        targets TEXT NOT NULL,
-        UNIQUE (domain, local_part)
-    ) STRICT
-    """,
-    """
-    CREATE TABLE credential (
-        login TEXT PRIMARY KEY,
-        password_hash TEXT NOT NULL,
-        scram_sha_256 TEXT
-    ) STRICT
-    """,
-    """
-    CREATE TABLE relay_window (
-        address TEXT NOT NULL,
-        user TEXT NOT NULL,
-        until_us INTEGER NOT NULL,
-        PRIMARY KEY (address, user)
-    ) STRICT
-    """,
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
-)
-
-_DECISIONS = (
-    """
-    CREATE TABLE decision (
-        number INTEGER PRIMARY KEY,
-        at_us INTEGER NOT NULL,
-        client TEXT NOT NULL,
-        stage TEXT NOT NULL,
-        rule TEXT NOT NULL,
-        reply TEXT NOT NULL,
-        facts TEXT NOT NULL,
-        is_observed INTEGER NOT NULL
-    ) STRICT
-    """,
-    # What became of a message, kept after it has left the queue. Numbers grow with time: new rows stand at the end.
-    """
-    CREATE TABLE message_life (
-        number INTEGER NOT NULL,
-        at_us INTEGER NOT NULL,
-        event TEXT NOT NULL,
-        facts TEXT NOT NULL,
-        PRIMARY KEY (number, at_us, event)
-    ) STRICT, WITHOUT ROWID
-    """,
-)
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _DECISIONS)
-"""Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""
 
 _SMALL_TABLES = ("message", "recipient", "account", "alias", "credential", "relay_window", "meta")
 

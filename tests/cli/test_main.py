@@ -72,6 +72,30 @@ class TestUsers:
         assert "its mailbox stays in" in kmsctl("user", "remove", "joe@a.test").out
         assert kmsctl("user", "list", "--json").json == []
 
+    def test_a_login_that_needs_the_password_itself_is_told_to_wait_for_the_next_one(
+        self, kmsctl: Kmsctl
+    ) -> None:
+        add_joe(kmsctl)
+        assert kmsctl("user", "set", "joe@a.test", "--cram", "yes").out == (
+            "joe@a.test was changed: may_use_cram\n"
+            "the server does not offer CRAM-MD5: it needs CRAM-MD5 in [auth] mechanisms\n"
+            "CRAM-MD5 works from the next password on: kmsctl user passwd joe@a.test\n"
+        )
+        answer = kmsctl("user", "set", "joe@a.test", "--cram", "no", "--apop", "no", "--json")
+        assert not answer.json["may_use_cram"]
+        assert kmsctl("user", "set", "joe@a.test", "--apop", "no").out == (
+            "joe@a.test was changed: may_use_apop\n"
+        )
+
+    def test_an_account_may_have_limits_of_its_own(self, kmsctl: Kmsctl) -> None:
+        add_joe(kmsctl)
+        limits = ("--messages-per-hour", "5", "--messages-per-day", "0", "--max-message-size", "2 MB")
+        facts = kmsctl("user", "set", "joe@a.test", *limits, "--json").json
+        names = ("messages_per_hour", "messages_per_day", "max_message_octets")
+        assert [facts[name] for name in names] == [5, 0, 2 * 1024 * 1024]
+        facts = kmsctl("user", "set", "joe@a.test", "--messages-per-hour", "default", "--json").json
+        assert [facts[name] for name in names] == [None, 0, 2 * 1024 * 1024]
+
     def test_json_is_given_wherever_it_is_asked_for(self, kmsctl: Kmsctl) -> None:
         add_joe(kmsctl)
         (facts,) = kmsctl("--json", "user", "list").json
@@ -116,8 +140,11 @@ class TestUsers:
             (["user", "set", "ann@a.test", "--quota-messages", "5"], failure.NO_SUCH_USER),
             (["user", "set", "joe@a.test"], failure.USAGE),
             (["user", "set", "joe@a.test", "--quota", "much"], failure.USAGE),
-            (["user", "set", "joe@a.test", "--apop"], failure.UNAVAILABLE),
-            (["user", "set", "joe@a.test", "--messages-per-day", "5"], failure.UNAVAILABLE),
+            (["user", "set", "joe@a.test", "--apop"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--cram", "perhaps"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--messages-per-day", "many"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--messages-per-hour", "-1"], failure.USAGE),
+            (["user", "set", "joe@a.test", "--max-message-size", "5 cows"], failure.USAGE),
             (["user", "frob"], failure.USAGE),
             (["frob"], failure.USAGE),
             (["status"], failure.UNAVAILABLE),
@@ -227,13 +254,14 @@ class TestCheck:
 
     def test_risks_and_keys_without_effect_are_told(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
         self.config(
-            tmp_path, "[domains]\nlocal = a.test\n[tls]\nplaintext_auth = always\n[pop3]\napop = yes\n"
+            tmp_path,
+            "[domains]\nlocal = a.test\n[tls]\nplaintext_auth = always\n[lists]\nwhitelist_group = Local clients\n",
         )
         answer = kmsctl("check", "--json")
         assert answer.status == 0
         warnings = "\n".join(answer.json["warnings"])
         assert "[tls] plaintext_auth = always" in warnings
-        assert "[pop3] apop has no effect yet" in warnings
+        assert "[lists] whitelist_group has no effect yet" in warnings
 
     def test_a_broken_report_is_told(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
         (tmp_path / "reports" / "cs").mkdir()

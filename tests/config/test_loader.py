@@ -235,17 +235,14 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[limits]\nmessages_per_hour = 5",
-            "[listen]\nlmtp = unix:lmtp.sock",
-            "[pop3]\napop = yes",
-            "[auth]\nmechanisms = PLAIN, CRAM-MD5",
+            "[limits]\nobserve = max_recipients",
             "[log]\nformat = json",
             "[spf]\naction = score 3",
             "[spamassassin]\naction = score",
             "[dnsbl]\nx = dnsbl.example, score 2",
             "[lists]\nwhitelist_group = Local clients",
             "[delivery]\narchive_to = a@example.org",
-            "[relay]\npop_window_max_users = 3",
+            "[relay]\nrate_trusted_senders = yes",
         ],
     )
     def test_it_costs_one_warning(self, line: str) -> None:
@@ -282,7 +279,6 @@ class TestWhatIsNotThereYet:
             "[delivery]\ntls = verify",
             "[delivery]\nsmarthost_auth = pop3",
             "[routes]\nexample.net = mx",
-            "[limits]\nclient_must_have_ptr = yes",
             "[store]\ndatabase = postgresql://kms@db/kms",
             "[queue]\noffline = yes",
             "[spf]\naction = block",

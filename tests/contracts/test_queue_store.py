@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from kms.domain.content import FileContent, InlineContent
+from kms.domain.dsn_request import MessageRequest, Notify, RecipientRequest, Returned
 from kms.domain.queue_entry import QueueEntry
 from kms.store.bodies import BodyWriter, body_path
 from kms.store.queue_store import (
@@ -74,6 +75,31 @@ class QueueStoreContract:
         entry = attrs.evolve(entry, envelope=attrs.evolve(entry.envelope, is_8bit=True))
         store.add(connection, [NewEntry(entry, CONTENT, is_leased=False)])
         assert self.claim(store, connection) == [Claimed(attrs.evolve(entry, fence=9), CONTENT)]
+
+    @pytest.mark.parametrize(
+        ("message", "notify", "original"),
+        [
+            (MessageRequest(Returned.HEADER, "a+2Bb"), Notify.NEVER, "rfc822;a@b.test"),
+            (MessageRequest(None, "x"), Notify.SUCCESS | Notify.DELAY, ""),
+            (MessageRequest(Returned.FULL), None, "utf-8;ü@b.test"),
+        ],
+    )
+    def test_what_was_asked_of_reports_is_kept(
+        self,
+        store: QueueStore,
+        connection: Connection,
+        message: MessageRequest,
+        notify: Notify | None,
+        original: str,
+    ) -> None:
+        entry = make_entry(7, recipients=2)
+        first, second = entry.envelope.recipients
+        recipients = (attrs.evolve(first, request=RecipientRequest(notify, original)), second)
+        envelope = attrs.evolve(
+            entry.envelope, recipients=recipients, request=message, is_8bit=True, has_utf8_header=True
+        )
+        store.add(connection, [NewEntry(attrs.evolve(entry, envelope=envelope), CONTENT, is_leased=False)])
+        assert self.claim_one(store, connection).envelope == envelope
 
     def test_the_null_reverse_path_is_kept(self, store: QueueStore, connection: Connection) -> None:
         store.add(connection, [NewEntry(make_entry(reverse_path=None), CONTENT, is_leased=False)])

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, FileContent, InlineContent
-from kms.domain.dns_answer import AddressAnswer, MxAnswer, NoRecords
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer, NoRecords
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Deferred as DeferredOutcome
@@ -107,6 +107,9 @@ class NoResolver:
         return NoRecords()
 
     async def lookup_addresses(self, host: str) -> AddressAnswer:
+        return NoRecords()
+
+    async def lookup_names(self, address: str) -> NamesAnswer:
         return NoRecords()
 
 

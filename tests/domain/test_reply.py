@@ -104,3 +104,17 @@ def test_hello_lists_the_extensions_without_status() -> None:
 def test_a_challenge_is_the_bare_base64() -> None:
     assert reply.challenge("VXNlcm5hbWU6").wire == b"334 VXNlcm5hbWU6\r\n"
     assert reply.challenge("").wire == b"334 \r\n"
+
+
+def test_a_reply_is_ascii_unless_the_client_takes_utf8() -> None:
+    answer = Reply(550, EnhancedStatus(5, 7, 1), "Relaying to <ü@b.test> denied")
+    assert answer.wire == b"550 5.7.1 Relaying to <?@b.test> denied\r\n"
+    assert answer.utf8_wire == "550 5.7.1 Relaying to <ü@b.test> denied\r\n".encode()
+    assert reply.SENDER_OK.utf8_wire is reply.SENDER_OK.wire
+
+
+def test_a_long_line_in_utf8_is_cut_between_characters() -> None:
+    for start in range(3):
+        line = Reply(550, None, "x" * start + "ü" * 400).utf8_wire
+        assert len(line) in (511, 512)
+        assert line.decode().startswith("550 " + "x" * start + "üü")

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from kms.domain.scram import ScramVerifier, make_proof, make_scram_verifier
+from kms.domain.scram import ScramVerifier, make_fake_verifier, make_proof, make_scram_verifier
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 NONCE = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
@@ -71,3 +71,11 @@ def test_other_text_is_no_verifier(text: str) -> None:
 def test_a_password_beyond_ascii_is_taken_as_utf_8() -> None:
     verifier = make_scram_verifier("größe", SALT, 4096)
     assert verifier.accepts(make_proof("größe", SALT, 4096, b"m"), b"m")
+
+
+def test_a_fake_is_stable_and_of_its_user_and_its_server_alone() -> None:
+    fake = make_fake_verifier(b"secret", "nobody@a.test")
+    assert fake == make_fake_verifier(b"secret", "nobody@a.test")
+    others = (make_fake_verifier(b"secret", "somebody@a.test"), make_fake_verifier(b"other", "nobody@a.test"))
+    assert all(other.salt != fake.salt and other.server_key != fake.server_key for other in others)
+    assert ScramVerifier.parse(str(fake)) == fake

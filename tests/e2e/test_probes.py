@@ -4,6 +4,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import StartKms
 from tests.e2e.peers.kms_server import Kms
 from tests.e2e.peers.process import run
@@ -35,13 +37,14 @@ def probe_tls(port: int, protocol: str, report: Path) -> list[dict[str, str]]:
     result = run(
         ["testssl", "--quiet", "--warnings", "batch", "--color", "0", "--nodns", "none", "--ip", "127.0.0.1",
          "--starttls", protocol, "-p", "-s", "-U", "--jsonfile", report, f"localhost:{port}"],
-        seconds=110,
+        seconds=170,
     )  # fmt: skip
     assert report.exists(), result.stdout.decode(errors="replace")
     findings: list[dict[str, str]] = json.loads(report.read_text())
     return findings
 
 
+@pytest.mark.timeout(200)
 def test_testssl_finds_nothing_above_medium(start_kms: StartKms, tmp_path: Path) -> None:
     kms = start_kms()
     with ThreadPoolExecutor() as pool:  # it sleeps most of the time

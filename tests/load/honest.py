@@ -19,6 +19,9 @@ class Latencies:
     seconds: list[float] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
 
+    def __add__(self, other: "Latencies") -> "Latencies":
+        return Latencies(self.seconds + other.seconds, self.failures + other.failures)
+
     def percentile(self, percent: float) -> float:
         """The time that so many of the transactions did not exceed."""
         ordered = sorted(self.seconds)

@@ -102,6 +102,17 @@ class TestSubmission:
         assert judge_relay(facts, ALL_ON) is RelayVerdict.BY_AUTHENTICATION
 
 
+def test_an_address_without_trust_is_judged_without_the_group() -> None:
+    rules = RelayRules(address_group=GROUP)
+    facts = RelayFacts(INSIDE, Authentication.NONE, False, is_trust_suspended=True)
+    assert judge_relay(facts, rules) is RelayVerdict.DENIED_WITHOUT_TRUST
+    assert not judge_relay(facts, rules).is_allowed
+    with_window = attrs.evolve(facts, has_open_window=True)
+    assert judge_relay(with_window, rules) is RelayVerdict.BY_RELAY_WINDOW
+    failed = attrs.evolve(facts, authentication=Authentication.FAILED)
+    assert judge_relay(failed, rules) is RelayVerdict.DENIED_AFTER_FAILED_AUTHENTICATION
+
+
 @pytest.mark.parametrize("authentication", Authentication)
 @pytest.mark.parametrize("needs_authentication", [False, True])
 def test_open_mode_lets_everybody_relay(authentication: Authentication, needs_authentication: bool) -> None:

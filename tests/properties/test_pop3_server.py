@@ -8,9 +8,11 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kms.domain.scram import make_fake_verifier
 from kms.protocol.pop3_content import MessageEncoder
 from kms.protocol.pop3_events import DeletionRequested, LoginOffered, MessageRequested, Pop3ServerSettings
 from kms.protocol.pop3_server import Pop3ServerSession
+from kms.protocol.sasl import VerifierWanted, encode_challenge
 from kms.store.maildir_listing import _measure
 
 stored = st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\n\n", b"A: b\n"]), max_size=30).map(
@@ -74,13 +76,21 @@ class Listed:
     uidl: str
 
 
+SETTINGS = Pop3ServerSettings(
+    "mx.test", mechanisms=("SCRAM-SHA-256", "PLAIN"), offers_apop=True, make_nonce=lambda: "fresh"
+)
+VERIFIER = make_fake_verifier(b"of the tests", "everybody", 4096)
+
+
 def play(chunks: list[bytes]) -> bytes:
-    session = Pop3ServerSession(Pop3ServerSettings("mx.test"), is_encrypted=True)
+    session = Pop3ServerSession(SETTINGS, is_encrypted=True)
     sent = b""
     for chunk in chunks:
         session.receive_data(chunk)
         while (event := session.next_event()) is not None:
             match event:
+                case VerifierWanted():
+                    session.take_verifier(VERIFIER)
                 case LoginOffered():
                     session.log_in((Listed(3, "a"), Listed(4, "b")))
                 case MessageRequested():
@@ -94,7 +104,9 @@ def play(chunks: list[bytes]) -> bytes:
 
 command = st.sampled_from(
     [b"USER joe", b"PASS x", b"STAT", b"LIST", b"UIDL 1", b"RETR 1", b"TOP 2 0", b"DELE 1", b"RSET", b"NOOP", b"CAPA",
-     b"QUIT", b"AUTH PLAIN", b"AGEAYg==", b"AUTH PLAIN AGEAYg==", b"x" * 300, b"", b"\xff\0", b"*"]
+     b"QUIT", b"AUTH PLAIN", b"AGEAYg==", b"AUTH PLAIN AGEAYg==", b"AUTH", b"LANG", b"LANG en",
+     b"AUTH SCRAM-SHA-256", b"biwsbj1hbm5hLHI9YWJj", b"Yz1iaXdzLHI9YWJjZnJlc2gscD1BQUFB",
+     b"APOP joe 00000000000000000000000000000000", b"x" * 300, b"", b"\xff\0", b"*"]
 )  # fmt: skip
 
 
@@ -109,3 +121,13 @@ def test_any_cut_of_the_commands_gives_the_same_replies(commands: list[bytes], w
 @given(st.lists(st.binary(max_size=50), max_size=10))
 def test_garbage_never_breaks_a_session(chunks: list[bytes]) -> None:
     play(chunks)
+
+
+scram_text = st.text(st.sampled_from("nypc=,abr12=3D=2C\0\u00e9+/"), max_size=30)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(scram_text, st.just("n,,n=a,r=b"), st.just("c=biws,r=bfresh,p=AAAA")), max_size=4))
+def test_no_message_of_scram_breaks_an_exchange(texts: list[str]) -> None:
+    lines = [b"AUTH SCRAM-SHA-256", *(encode_challenge(text.encode()).encode() for text in texts), b"NOOP"]
+    play([line + b"\r\n" for line in lines])

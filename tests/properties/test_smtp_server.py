@@ -15,14 +15,21 @@ from tests.support.dialogue import ScriptedReception
 
 SETTINGS = [
     SmtpServerSettings(
-        "mail.example.org", max_message_octets=limit, max_failed_commands=failed, bare_newlines=bare
+        "mail.example.org",
+        max_message_octets=limit,
+        max_failed_commands=failed,
+        bare_newlines=bare,
+        mechanisms=("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN"),
+        make_nonce=lambda: "fresh",
     )
     for limit in (0, 30)
     for failed in (0, 3)
     for bare in BareNewlines
 ]
+SETTINGS.append(SmtpServerSettings("mail.example.org", is_lmtp=True, offers_dsn=True))
 ANSWERS = {
     "MAIL <later@client.example>": replies.LOW_DISK_SPACE,
+    "RCPT <jürgen@example.org>": replies.relaying_denied("jürgen@example.org"),
     "RCPT <nobody@example.org>": replies.UNKNOWN_RECIPIENT,
     "RCPT <far@elsewhere.example>": replies.relaying_denied("far@elsewhere.example"),
     "LOGIN anna secret": replies.AUTHENTICATED,
@@ -31,9 +38,15 @@ ANSWERS = {
 LINES = [
     b"EHLO client.example",
     b"HELO client.example",
+    b"LHLO client.example",
+    b"MAIL FROM:<> RET=FULL ENVID=a+2Bb",
+    b"RCPT TO:<bert@example.org> NOTIFY=NEVER ORCPT=rfc822;b",
     b"MAIL FROM:<anna@client.example>",
     b"MAIL FROM:<later@client.example> SIZE=5",
     b"MAIL FROM:<> BODY=8BITMIME",
+    b"MAIL FROM:<j\xc3\xbcrgen@cl\xc3\xbcb.example> SMTPUTF8",
+    b"RCPT TO:<j\xc3\xbcrgen@example.org>",
+    b"VRFY j\xc3\xbcrgen SMTPUTF8",
     b"RCPT TO:<bert@example.org>",
     b"RCPT TO:<nobody@example.org>",
     b"RCPT TO:<far@elsewhere.example>",
@@ -45,9 +58,20 @@ LINES = [
     b"text\xff",
     b"x" * 40,
     b"x" * 2049,
+    b"BDAT 4",
+    b"BDAT 9",
+    b"BDAT 0 LAST",
+    b"BDAT 6 last",
+    b"BDAT 99",
     b"AUTH PLAIN AGFubmEAc2VjcmV0",
     b"AUTH PLAIN AGFubmEAd3Jvbmc=",
     b"AUTH LOGIN",
+    b"AUTH SCRAM-SHA-256 biwsbj1hbm5hLHI9YWJj",
+    b"AUTH SCRAM-SHA-256",
+    b"biwsbj1hbm5hLHI9YWJj",
+    b"Yz1iaXdzLHI9YWJjZnJlc2gscD1BQUFB",
+    b"AUTH CRAM-MD5",
+    b"YW5uYSAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA==",
     b"YW5uYQ==",
     b"*",
     b"RSET",
@@ -67,6 +91,11 @@ Streams = st.lists(
             [
                 b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nDATA\r\n",
                 b"\r\n.\r\n",
+                b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nBDAT 3\r\nab\r",
+                b"LHLO c.example\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<bert@example.org>\r\n" * 2 + b"DATA\r\n",
+                b"BDAT 5\r\n\ncd\r\n",
+                b"BDAT 2 LAST\r\nxy",
+                b"BDAT 10 LAST\r\nNOOP\r\nRSET",
             ]
         ),
         st.binary(max_size=12),
@@ -120,7 +149,7 @@ def test_garbage_is_answered_in_whole_short_lines_and_never_raises(stream: bytes
         assert line[:3].isdigit()
         assert line[3:4] in b" -"
         assert len(line) <= 510
-        assert line.decode("ascii").isprintable()
+        assert line.decode("utf-8").isprintable()
     assert events.count(TlsRequested()) <= 1
 
 

@@ -360,3 +360,49 @@ class TestLmtp:
         server = ScriptedServer(is_lmtp=True, replies={"LHLO": ["500 what"]})
         assert refusal(server, is_lmtp=True).cause is EndCause.REFUSED
         assert server.commands == ["LHLO kms.test", "QUIT"]
+
+
+class TestInternationalMail:
+    UTF8 = ("PIPELINING", "8BITMIME", "SMTPUTF8")
+
+    def prepare(
+        self, *local_parts: str, sender: str = "from", has_utf8_header: bool = False
+    ) -> OutgoingMessage:
+        recipients = tuple(recipient(number, name) for number, name in enumerate(local_parts, 1))
+        envelope = Envelope(Mailbox(sender, "near.test"), recipients, has_utf8_header=has_utf8_header)
+        return OutgoingMessage.prepare(envelope, recipients, CONTENT)[0]
+
+    @pytest.mark.parametrize("extensions", [UTF8, UTF8[1:]])
+    def test_says_smtputf8_where_the_server_offers_it(self, extensions: tuple[str, ...]) -> None:
+        server = ScriptedServer(extensions=extensions)
+        outcomes = send(server, self.prepare("ü", "b"))
+        assert [type(outcome) for outcome in outcomes.values()] == [Delivered, Delivered]
+        assert server.commands[1:4] == [
+            "MAIL FROM:<from@near.test> SMTPUTF8",
+            "RCPT TO:<ü@far.test>".encode().decode("latin-1"),
+            "RCPT TO:<b@far.test>",
+        ]
+
+    def test_of_ascii_alone_does_not_say_so(self) -> None:
+        server = ScriptedServer(extensions=self.UTF8)
+        send(server, self.prepare("a"))
+        assert server.commands[1] == "MAIL FROM:<from@near.test>"
+
+    @BOTH
+    def test_goes_to_those_whom_a_server_without_it_can_serve(self, extensions: tuple[str, ...]) -> None:
+        server = ScriptedServer(extensions=extensions)
+        outcomes = send(server, self.prepare("ü", "b"))
+        assert outcomes[1] == Failed(replies.NEEDS_SMTPUTF8, WHERE)
+        assert isinstance(outcomes[2], Delivered)
+        assert server.received[0].recipients == ["<b@far.test>"]
+
+    @pytest.mark.parametrize(("sender", "has_utf8_header"), [("ü", False), ("a", True)])
+    def test_that_the_server_cannot_serve_at_all_is_not_begun(
+        self, sender: str, has_utf8_header: bool
+    ) -> None:
+        server = ScriptedServer()
+        session = ready(server)
+        result = ended(session, server, self.prepare("a", sender=sender, has_utf8_header=has_utf8_header))
+        assert result == TransactionEnded({1: Failed(replies.NEEDS_SMTPUTF8, WHERE)}, True)
+        assert server.commands == ["EHLO kms.test"]
+        assert isinstance(ended(session, server, prepare()).outcomes[1], Delivered)

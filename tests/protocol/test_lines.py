@@ -21,9 +21,19 @@ def test_lines_come_one_by_one_without_their_ends() -> None:
 
     assert [buffer.next_line(10) for _ in range(4)] == [b"one", b"", b"two", None]
     assert buffer.octets == 5
-    assert buffer.take_rest() == b"three"
+    assert buffer.take(100) == b"three"
     assert buffer.octets == 0
-    assert buffer.take_rest() == b""
+    assert buffer.take(100) == b""
+
+
+def test_octets_are_taken_by_number_and_what_is_behind_them_stays() -> None:
+    buffer = buffer_of(b"BDAT 7\r\none\r\ntwoNOOP\r\n")
+
+    assert buffer.next_line(10) == b"BDAT 7"
+    assert buffer.take(0) == b""
+    assert [buffer.take(5), buffer.take(3)] == [b"one\r\n", b"two"]
+    assert buffer.next_line(10) == b"NOOP"
+    assert buffer.take(5) == b""
 
 
 def test_a_bare_cr_or_lf_ends_no_line() -> None:

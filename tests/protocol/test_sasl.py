@@ -2,17 +2,20 @@ import base64
 
 import pytest
 
+from kms.domain.login import CramDigest
 from kms.protocol.sasl import (
-    EXCHANGES,
-    SENDS_PASSWORD,
     BadBase64Error,
     BadResponseError,
     Challenge,
+    CramMd5Exchange,
     Credentials,
     LoginExchange,
     PlainExchange,
     decode_response,
     encode_challenge,
+    list_offered,
+    make_nonce,
+    open_channel,
 )
 
 
@@ -82,6 +85,39 @@ def test_what_is_not_strictly_base64_is_refused(line: bytes) -> None:
         decode_response(line)
 
 
-def test_each_mechanism_that_shows_passwords_is_known_by_its_name_in_capitals() -> None:
-    assert set(EXCHANGES) >= SENDS_PASSWORD
-    assert all(name == name.upper() for name in EXCHANGES)
+CHANNEL = open_channel("mail.example.org", (), {}, lambda: "1896.697170952")
+
+
+def test_cram_md5_keys_a_challenge_of_its_own() -> None:
+    exchange = CramMd5Exchange(CHANNEL)
+    digest = "0" * 32
+
+    assert exchange.respond(None) == Challenge(b"<1896.697170952@mail.example.org>")
+    assert exchange.respond(f"a nna {digest}".encode()) == Credentials(
+        "", "a nna", CramDigest(b"<1896.697170952@mail.example.org>", digest)
+    )
+
+
+@pytest.mark.parametrize(
+    "response", [b"", b"anna", b"anna 12", b" " + b"0" * 32, b"anna " + b"G" * 32, b"\xff " + b"0" * 32]
+)
+def test_cram_md5_refuses_what_is_no_digest(response: bytes) -> None:
+    exchange = CramMd5Exchange(CHANNEL)
+    exchange.respond(None)
+    with pytest.raises(BadResponseError):
+        exchange.respond(response)
+
+
+def test_cram_md5_has_no_initial_response() -> None:
+    with pytest.raises(BadResponseError):
+        CramMd5Exchange(CHANNEL).respond(b"anna " + b"0" * 32)
+
+
+def test_what_shows_passwords_or_needs_a_binding_is_offered_only_where_it_may_be() -> None:
+    names = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "CRAM-MD5")
+    assert list_offered(names, may_send_passwords=True, may_bind=True) == names
+    assert list_offered(names, may_send_passwords=False, may_bind=False) == ("SCRAM-SHA-256", "CRAM-MD5")
+
+
+def test_no_two_nonces_are_the_same() -> None:
+    assert make_nonce() != make_nonce()

@@ -4,14 +4,15 @@ from kms.domain import reply
 from kms.domain.address import Mailbox
 from kms.domain.reply import Reply
 from kms.protocol.smtp_commands import (
-    MailArguments,
     ProtocolViolation,
     parse_auth,
+    parse_chunk,
     parse_hello,
     parse_mail,
     parse_rcpt,
     split_command,
 )
+from kms.protocol.smtp_events import RecipientOffered, SenderOffered
 
 ANNA = Mailbox("anna", "client.example")
 
@@ -25,6 +26,8 @@ ANNA = Mailbox("anna", "client.example")
         (b"NOOP  x y", ("NOOP", " x y")),
         (b"", ("", "")),
         (b" NOOP", ("", "NOOP")),
+        (b"rcpt TO:<\xc3\xa9@a.example> ", ("RCPT", "TO:<é@a.example>")),
+        (b"VRFY \xc3\xa9 smtputf8", ("VRFY", "é smtputf8")),
     ],
 )
 def test_a_line_is_cut_into_verb_and_argument(line: bytes, parts: tuple[str, str]) -> None:
@@ -42,6 +45,12 @@ def test_a_line_is_cut_into_verb_and_argument(line: bytes, parts: tuple[str, str
         (b"NOOP \x7f", reply.BAD_ARGUMENTS),
         (b"DATA x", reply.NO_ARGUMENTS_ALLOWED),
         (b"VRFY ", reply.BAD_ARGUMENTS),
+        (b"MAIL FROM:<\xff@a.example> SMTPUTF8", reply.NOT_ASCII),
+        (b"M\xc3\xa4IL FROM:<>", reply.NOT_ASCII),
+        (b"MAIL FROM:<\xc3\xa9@a.example>\xe3\x80\x80SMTPUTF8", reply.NOT_ASCII),
+        (b"RCPT TO:<\xc3\xa9\xc2\x85@a.example>", reply.NOT_ASCII),
+        (b"RCPT TO:<\xc3\xa9\r@a.example>", reply.NOT_ASCII),
+        (b"VRFY \xc3\xa9", reply.RECIPIENT_NEEDS_SMTPUTF8),
     ],
 )
 def test_a_line_that_is_no_command_line_is_refused(line: bytes, answer: Reply) -> None:
@@ -70,19 +79,24 @@ def test_what_could_break_a_header_field_is_taken_out_of_the_name() -> None:
 @pytest.mark.parametrize(
     ("argument", "arguments"),
     [
-        ("FROM:<anna@client.example>", MailArguments(ANNA, None, False)),
-        ("from: <anna@client.example>", MailArguments(ANNA, None, False)),
-        ("FROM:<>", MailArguments(None, None, False)),
-        ("FROM:<> SIZE=0", MailArguments(None, 0, False)),
-        ("FROM:<> size=12345678901234567890", MailArguments(None, 12345678901234567890, False)),
-        ("FROM:<> BODY=8bitmime  SIZE=7", MailArguments(None, 7, True)),
-        ("FROM:<> BODY=7BIT AUTH=<>", MailArguments(None, None, False)),
-        ("FROM:<> AUTH=anna+2Bx@client.example", MailArguments(None, None, False)),
-        ('FROM:<"a > b"@client.example>', MailArguments(Mailbox("a > b", "client.example"), None, False)),
-        (r'FROM:<"\">"@client.example> SIZE=1', MailArguments(Mailbox('">', "client.example"), 1, False)),
+        ("FROM:<anna@client.example>", SenderOffered(ANNA, None, False)),
+        ("from: <anna@client.example>", SenderOffered(ANNA, None, False)),
+        ("FROM:<>", SenderOffered(None, None, False)),
+        ("FROM:<> SIZE=0", SenderOffered(None, 0, False)),
+        ("FROM:<> size=12345678901234567890", SenderOffered(None, 12345678901234567890, False)),
+        ("FROM:<> BODY=8bitmime  SIZE=7", SenderOffered(None, 7, True)),
+        ("FROM:<> BODY=7BIT AUTH=<>", SenderOffered(None, None, False)),
+        ("FROM:<> AUTH=anna+2Bx@client.example", SenderOffered(None, None, False)),
+        ("FROM:<anna@client.example> smtputf8", SenderOffered(ANNA, None, False, is_smtputf8=True)),
+        (
+            "FROM:<ü@clüb.example> BODY=8BITMIME SMTPUTF8",
+            SenderOffered(Mailbox("ü", "xn--clb-ioa.example"), None, True, is_smtputf8=True),
+        ),
+        ('FROM:<"a > b"@client.example>', SenderOffered(Mailbox("a > b", "client.example"), None, False)),
+        (r'FROM:<"\">"@client.example> SIZE=1', SenderOffered(Mailbox('">', "client.example"), 1, False)),
     ],
 )
-def test_mail_is_read(argument: str, arguments: MailArguments) -> None:
+def test_mail_is_read(argument: str, arguments: SenderOffered) -> None:
     assert parse_mail(argument) == arguments
 
 
@@ -117,7 +131,14 @@ def test_mail_is_read(argument: str, arguments: MailArguments) -> None:
         ("FROM:<> AUTH=a+2", reply.BAD_PARAMETER),
         ("FROM:<> =1", reply.BAD_PARAMETER),
         ("FROM:<> -X=1", reply.BAD_PARAMETER),
-        ("FROM:<> SMTPUTF8", reply.UNKNOWN_PARAMETER),
+        ("FROM:<> SMTPUTF8=1", reply.BAD_PARAMETER),
+        ("FROM:<> SMTPUTF8 smtputf8", reply.BAD_PARAMETER),
+        ("FROM:<ü@client.example>", reply.SENDER_NEEDS_SMTPUTF8),
+        ("FROM:<anna@clüb.example> BODY=8BITMIME", reply.SENDER_NEEDS_SMTPUTF8),
+        ("FROM:<ü@> SMTPUTF8", reply.BAD_SENDER_SYNTAX),
+        ("FROM:<> AUTH=ü SMTPUTF8", reply.BAD_PARAMETER),
+        ("FROM:<> RET=FULL", reply.UNKNOWN_PARAMETER),
+        ("FROM:<> ENVID=x", reply.UNKNOWN_PARAMETER),
         ("FROM:<> X-Y=1", reply.UNKNOWN_PARAMETER),
     ],
 )
@@ -137,7 +158,13 @@ def test_a_wrong_mail_says_what_is_wrong(argument: str, answer: Reply) -> None:
     ],
 )
 def test_rcpt_is_read(argument: str, path: Mailbox) -> None:
-    assert parse_rcpt(argument) == path
+    assert parse_rcpt(argument) == RecipientOffered(path)
+
+
+def test_rcpt_of_an_international_transaction_may_be_in_utf8() -> None:
+    assert parse_rcpt("TO:<ü@clüb.example>", is_smtputf8=True) == RecipientOffered(
+        Mailbox("ü", "xn--clb-ioa.example")
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,7 +176,11 @@ def test_rcpt_is_read(argument: str, path: Mailbox) -> None:
         ("TO:<a@b@c.example>", reply.BAD_RECIPIENT_SYNTAX),
         ("TO:<a@b.example.>", reply.BAD_RECIPIENT_SYNTAX),
         ("TO:<a@b.example> NOTIFY=NEVER", reply.UNKNOWN_PARAMETER),
+        ("TO:<a@b.example> ORCPT=rfc822;a@b.example", reply.UNKNOWN_PARAMETER),
+        ("TO:<a@b.example> SMTPUTF8", reply.UNKNOWN_PARAMETER),
         ("TO:<a@b.example> A=1 A=2", reply.BAD_PARAMETER),
+        ("TO:<ü@b.example>", reply.RECIPIENT_NEEDS_SMTPUTF8),
+        ("TO:<a@clüb.example>", reply.RECIPIENT_NEEDS_SMTPUTF8),
     ],
 )
 def test_a_wrong_rcpt_says_what_is_wrong(argument: str, answer: Reply) -> None:
@@ -171,3 +202,25 @@ def test_a_wrong_auth_is_refused(argument: str) -> None:
     with pytest.raises(ProtocolViolation) as caught:
         parse_auth(argument)
     assert caught.value.reply is reply.BAD_ARGUMENTS
+
+
+@pytest.mark.parametrize(
+    ("argument", "chunk"),
+    [
+        ("0", (0, False)),
+        ("12 LAST", (12, True)),
+        ("12   last", (12, True)),
+        ("99999999999999999999", (99999999999999999999, False)),
+        ("", None),
+        ("x", None),
+        ("-1", None),
+        ("1 LAST x", None),
+        ("1LAST", None),
+        ("LAST", None),
+        ("1 FIRST", None),
+        ("999999999999999999999", None),
+        ("\u0661", None),
+    ],
+)
+def test_a_chunk_has_a_number_of_octets(argument: str, chunk: tuple[int, bool] | None) -> None:
+    assert parse_chunk(argument) == chunk

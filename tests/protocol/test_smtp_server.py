@@ -1,6 +1,7 @@
 """What the dialogues cannot show: pauses, order, memory, and what the session tells of itself."""
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ LOGIN = b"AUTH PLAIN AGFubmEAc2VjcmV0\r\n"
 ENVELOPE = b"MAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nDATA\r\n"
 
 
-def make_session(settings: SmtpServerSettings = SETTINGS, **facts: bool) -> SmtpServerSession:
+def make_session(settings: SmtpServerSettings = SETTINGS, **facts: Any) -> SmtpServerSession:
     session = SmtpServerSession(settings, **facts)
     session.greet(replies.greeting("mail.example.org"))
     session.receive_data(b"HELO client.example\r\n")
@@ -169,6 +170,69 @@ def test_a_normalised_content_is_accepted() -> None:
     reception.serve(session)
 
     assert reception.contents == [b"a\r\nb\r\n"]
+
+
+# Chunks
+
+BDAT = ENVELOPE.replace(b"DATA\r\n", b"BDAT %d\r\n")
+
+
+def test_a_large_chunk_comes_in_the_pieces_in_which_it_arrives() -> None:
+    session = make_session()
+    say(session, BDAT % 200000)
+    assert session.is_receiving_content
+    piece = b"x" * 65536
+    for _ in range(3):
+        session.receive_data(piece)
+        assert session.next_event() == ContentReceived(piece)
+        assert session.next_event() is None
+        assert session.buffered_octets == 0
+
+    rest = 200000 - 3 * 65536
+    assert say(session, b"x" * rest + b"BDAT 0 LAST\r\nNOOP\r\n") == [b"250", b"250", b"250"]
+    assert not session.is_in_transaction
+
+
+def test_many_small_chunks_in_one_piece_are_one_content() -> None:
+    session = make_session()
+    reception = ScriptedReception()
+    session.receive_data(BDAT % 3 + b"ab\r" + b"BDAT 3\r\n\nc\r" * 2000 + b"BDAT 1 LAST\r\n\n")
+    reception.serve(session)
+
+    assert reception.contents == [b"ab\r\n" + b"c\r\n" * 2000]
+
+
+def test_a_chunk_that_is_refused_drops_what_came_before_it() -> None:
+    session = make_session()
+    session.receive_data(BDAT % 2 + b"abBDAT 3\r\n\n\n\nBDAT 1 LAST\r\nx")
+    reception = ScriptedReception()
+    reception.serve(session)
+
+    assert reception.contents == []
+    assert reception.events[-2:] == [ContentRefused(replies.BARE_NEWLINE), TransactionAborted()]
+    assert not session.is_in_transaction
+
+
+@pytest.mark.parametrize("data", [b"", b"ab", b"ab\r", b"\n" * 9])
+def test_a_connection_lost_in_a_chunk_ends_no_content(data: bytes) -> None:
+    session = make_session()
+    session.receive_data(BDAT % 10 + data)
+    reception = ScriptedReception()
+    reception.serve(session)
+    session.close(replies.SHUTTING_DOWN)
+
+    assert reception.contents == []
+    assert session.next_event() is None
+
+
+def test_a_chunk_without_end_that_nobody_wants_takes_no_memory() -> None:
+    session = make_session()
+    session.receive_data(b"BDAT 99999999999999999999\r\n")
+    for _ in range(100):
+        session.receive_data(b"QUIT\r\n" * 10000)
+        assert session.next_event() is None
+        assert session.buffered_octets == 0
+    assert session.data_to_send() == b""
 
 
 # Authentication

@@ -17,8 +17,10 @@ from kms.domain.content import InlineContent
 from kms.domain.envelope import Recipient
 from kms.domain.next_hop import TlsPolicy
 from kms.policy.settlement import Undelivered
-from kms.service.app import App, Pop3Logs, log_path, outbound_rules, routing_rules
+from kms.service.app import App
 from kms.service.clock import ClockOf
+from kms.service.pop3_log import Pop3Logs
+from kms.service.settings_rules import log_path, outbound_rules, routing_rules
 from kms.store.bodies import BodyWriter
 from tests.support.memory_reactor import ThreadedMemoryReactor
 from tests.support.queue_entries import make_entry
@@ -57,11 +59,20 @@ class TestAServerThatWasPutTogether:
 
     def test_asks_for_a_login_on_submission_only(self, app: App) -> None:
         needs = {name: factory.rules.session.needs_authentication for name, factory in app.smtp.items()}
-        assert needs == {"smtp": False, "submission": True, "submissions": True}
+        assert needs == {"smtp": False, "submission": True, "submissions": True, "lmtp": False}
 
     def test_speaks_tls_at_once_on_submissions_only(self, app: App) -> None:
         at_once = {name: factory.rules.is_tls_at_once for name, factory in app.smtp.items()}
-        assert at_once == {"smtp": False, "submission": False, "submissions": True}
+        assert at_once == {"smtp": False, "submission": False, "submissions": True, "lmtp": False}
+
+    def test_speaks_lmtp_without_logins_where_it_should(self, app: App) -> None:
+        sessions = {name: factory.rules.session for name, factory in app.smtp.items()}
+        assert [name for name, session in sessions.items() if session.is_lmtp] == ["lmtp"]
+        assert [name for name, session in sessions.items() if not session.mechanisms] == ["lmtp"]
+
+    def test_announces_the_limit_of_recipients(self, app: App) -> None:
+        announced = {factory.rules.session.max_recipients for factory in app.smtp.values()}
+        assert announced == {app.settings.limits.max_recipients}
 
     def test_reads_the_header_of_a_report_and_removes_bodies_in_the_thread_of_body_files(
         self, app: App, tmp_path: Path

@@ -12,7 +12,9 @@ from kms.store.credentials import PasswordError, load_password_hash, load_scram_
 from kms.store.schema import StoreError
 from tests.support.control import FakeServer
 
-SETTINGS = read_settings("[domains]\nlocal = a.test\n[pop3]\napop = yes\n", Path("/srv/etc/kms.ini"))
+SETTINGS = read_settings(
+    "[domains]\nlocal = a.test\n[lists]\nwhitelist_group = Local clients\n", Path("/srv/etc/kms.ini")
+)
 
 
 class ControlTest(SynchronousTestCase):
@@ -104,7 +106,7 @@ class ControlTest(SynchronousTestCase):
 
     def test_a_reload_tells_warnings_or_faults(self) -> None:
         (warning,) = self.ask(self.control.reload())["warnings"]
-        assert "[pop3] apop has no effect yet" in warning
+        assert "[lists] whitelist_group has no effect yet" in warning
         self.problems = ["line 5 is wrong"]
         error = self.refusal(self.control.reload(), ReloadRefused)
         assert isinstance(error, ReloadRefused)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,3 +176,27 @@ def test_connections_inherit_from_the_port_that_replies_leave_at_once() -> None:
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_unix_socket_is_its_owners_and_replaces_one_that_was_left(tmp_path: Path) -> None:
+    path = tmp_path / "lmtp.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    reactor = MemoryReactorClock()
+    Ports(reactor).listen_unix("lmtp", path, FACTORY)
+    assert not path.exists()
+    assert [(server[0], server[3]) for server in reactor.unixServers] == [(str(path), 0o600)]
+
+
+def test_a_unix_socket_never_replaces_a_file_and_the_reason_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "lmtp.sock"
+    path.write_text("mine")
+
+    class Reactor:
+        def listenUNIX(self, *args: Any, **more: Any) -> Any:
+            raise CannotListenError(None, str(path), OSError(errno.EADDRINUSE, "Address already in use"))
+
+    with pytest.raises(CannotOpen) as caught:
+        Ports(Reactor()).listen_unix("lmtp", path, FACTORY)
+    assert str(caught.value) == f"kms: lmtp cannot listen at unix:{path}: Address already in use"
+    assert path.read_text() == "mine"

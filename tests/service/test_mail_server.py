@@ -168,6 +168,15 @@ class TestAStart:
         ground.start()
         assert len(ground.reactor.tcpServers) == 3
 
+    def test_opens_the_lmtp_socket_in_the_data_folder_once_that_is_locked(self, ground: Ground) -> None:
+        ground.path.write_text(CONFIGURATION.replace("console =", "console =\nlmtp = unix:lmtp.sock"))
+        server = ground.make()
+        server.privilegedStartService()
+        assert ground.reactor.unixServers == []
+        server.startService()
+        opened = [path for path, *_ in ground.reactor.unixServers]
+        assert str(ground.folder / "var" / "lmtp.sock") in opened
+
     def test_puts_tls_under_the_ports_that_want_it_at_once(self, ground: Ground) -> None:
         ground.path.write_text(CONFIGURATION.replace("submissions =", "submissions = 465"))
         ground.start()

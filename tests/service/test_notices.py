@@ -12,6 +12,7 @@ from twisted.logger import LogLevel, capturedLogs
 from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.alarm import Alarm
 from kms.service.notices import Notices
 from kms.service.quota import Quota
 from kms.store.report_texts import ReportTexts
@@ -168,3 +169,35 @@ class TestTheNotice:
         result_of(office.notices.tell_full(office.bob))
         (mail,) = notices_of(office, ALICE)
         assert mail["Subject"] == "Hoppla, bob@example.test is full"
+
+
+ALARM = Alarm("messages_per_hour", "192.0.2.7", "The limit has stopped 192.0.2.7", "Look at it. " * 20)
+
+
+class TestAnAlarm:
+    def test_reaches_the_postmasters_mailbox_with_what_to_do(self, office: Office) -> None:
+        with capturedLogs() as events:
+            result_of(office.notices.tell_alarm(ALARM))
+        office.side.advance()
+        (mail,) = office.side.reports(ALICE)
+        assert mail["Subject"] == "Alarm: The limit has stopped 192.0.2.7"
+        assert mail["To"] == "postmaster@example.test"
+        assert mail["Return-Path"] == "<>"
+        text = mail.get_content()
+        assert "What to do: Look at it. Look" in text
+        assert "The setting is messages_per_hour." in text
+        assert max(map(len, text.splitlines())) <= 78
+        assert [event["log_level"] for event in events] == [LogLevel.warn]
+
+    def test_is_in_the_log_alone_where_nobody_is_postmaster(self, office: Office) -> None:
+        office.use()
+        with capturedLogs() as events:
+            result_of(office.notices.tell_alarm(ALARM))
+        assert [event["log_level"] for event in events] == [LogLevel.warn]
+        assert "Look at it" in events[0]["advice"]
+
+    def test_is_in_the_log_where_the_store_fails(self, office: Office) -> None:
+        office.side.database.failures.append(StoreError("disk full"))
+        with capturedLogs() as events, pytest.raises(StoreError):
+            result_of(office.notices.tell_alarm(ALARM))
+        assert any("log_failure" in event for event in events)

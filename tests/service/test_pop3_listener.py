@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,7 +10,6 @@ from typing import Any
 import attrs
 import pytest
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
@@ -23,12 +23,20 @@ from zope.interface import alsoProvides, implementer
 from kms.domain.account import Account
 from kms.domain.address_group import ClientAddress
 from kms.domain.content import CHUNK_OCTETS, InlineContent
+from kms.domain.login import ScramProof
+from kms.domain.scram import ScramVerifier, make_scram_verifier
+from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.service.clock import ClockOf
+from kms.service.hashing_queue import LoginsBusy
+from kms.service.login_checker import Login
+from kms.service.login_delay import LoginTooSoon
+from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import Mailboxes
 from kms.service.pop3_connection import Pop3Connection
 from kms.service.pop3_listener import Pop3Factory
-from kms.service.portal import IMailboxAvatar, LoginsBusy, PasswordLogin
+from kms.service.portal import IMailboxAvatar, LoginPortal
 from kms.store.maildir import MailboxDelivery
+from tests.support.scram_client import ScramClient, encode
 
 JOE = Account("joe", "example.test")
 CLIENT = "192.0.2.7"
@@ -109,7 +117,7 @@ class SlowMailboxes(Mailboxes):
             operation()
 
 
-class FakePortal(Portal):
+class FakePortal(LoginPortal):
     """Knows one password, and trouble."""
 
     def __init__(self, mailboxes: Mailboxes) -> None:
@@ -118,19 +126,30 @@ class FakePortal(Portal):
         self.pending: Deferred[Any] | None = None
 
     def login(self, credentials: Any, mind: object, *interfaces: Any) -> Deferred[Any]:
-        assert isinstance(credentials, PasswordLogin)
+        assert isinstance(credentials, Login)
         assert interfaces == (IMailboxAvatar,)
         self.minds.append(mind)
         if credentials.user == "slow":
             self.pending = Deferred()
             return self.pending.addCallback(lambda _: self._open())
+        if credentials.user == "guessed":
+            return fail(LoginRefused())
         if credentials.user == "trouble":
             return fail(OSError("the store is down"))
         if credentials.user == "busy":
             return fail(LoginsBusy())
-        if credentials.password != "secret":
+        if credentials.user == "hasty":
+            return fail(LoginTooSoon())
+        if isinstance(credentials.proof, ScramProof):
+            return self._open()
+        if credentials.proof != "secret" or credentials.authorization:
             return fail(UnauthorizedLogin())
         return self._open()
+
+    async def fetch_verifier(self, user: str) -> ScramVerifier:
+        if user == "trouble":
+            raise OSError("the store is down")
+        return make_scram_verifier("secret", b"salt" * 4, 4096)
 
     def _open(self) -> Deferred[Any]:
         opened: Deferred[Any] = self._mailboxes.open(JOE)
@@ -164,7 +183,9 @@ class World:
             portal=self.portal,
             tls=self.tls,
             is_tls_at_once=is_tls_at_once,
-            hostname="mx.test",
+            settings=Pop3ServerSettings(
+                "mx.test", offers_stls=not is_tls_at_once, mechanisms=("SCRAM-SHA-256", "PLAIN")
+            ),
             may_send_plain_passwords=lambda address: may_send and str(address) == CLIENT,
             log=self.log,
             clock=ClockOf(self.clock),
@@ -181,7 +202,7 @@ class World:
 
     def connect(self) -> tuple[Pop3Connection, Wire]:
         connection = self.factory.buildProtocol(None)
-        assert connection is not None
+        assert isinstance(connection, Pop3Connection)
         wire = Wire()
         attach(connection, wire)
         return connection, wire
@@ -246,11 +267,10 @@ def test_a_wrong_login_is_logged_and_opens_nothing(world: World) -> None:
     assert not world.is_locked()
 
 
-def test_acting_for_another_is_a_wrong_login_that_nobody_is_asked_about(world: World) -> None:
+def test_acting_for_another_is_a_wrong_login(world: World) -> None:
     connection, wire = world.connect()
     connection.dataReceived(b"AUTH PLAIN Ym9zcwBqb2UAc2VjcmV0\r\n")
     assert wire.sent().endswith(b"-ERR [AUTH] Login failed\r\n")
-    assert world.portal.minds == []
     assert world.log.lines == [("failed", "joe", CLIENT, "PLAIN")]
 
 
@@ -260,6 +280,17 @@ def test_trouble_is_temporary_and_no_failed_login(world: World, logged_failures:
     assert b"-ERR [SYS/TEMP]" in wire.sent()
     assert world.log.lines == []
     assert len(logged_failures) == 1
+
+
+def test_a_login_that_is_not_checked_alarms_no_user_and_is_no_failed_login(
+    world: World, logged_failures: list[Any]
+) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(b"USER guessed\r\nPASS x\r\n" * 12)
+    assert wire.sent().endswith(b"-ERR [SYS/TEMP] Too many failed logins, try again later\r\n")
+    assert not wire.disconnecting
+    assert world.log.lines == []
+    assert logged_failures == []
 
 
 def test_too_many_logins_at_once_are_no_trouble_to_log(world: World, logged_failures: list[Any]) -> None:
@@ -446,7 +477,7 @@ def test_with_tls_at_once_passwords_may_be_sent_and_stls_is_not_offered(tmp_path
     connection, wire = world.connect()
     connection.dataReceived(b"CAPA\r\n")
     sent = wire.sent()
-    assert b"SASL PLAIN" in sent
+    assert b"SASL SCRAM-SHA-256 PLAIN" in sent
     assert b"STLS" not in sent
 
 
@@ -462,7 +493,7 @@ def test_with_tls_at_once_nothing_goes_past_the_transport(tmp_path: Path) -> Non
 def test_without_tls_the_address_decides_whether_passwords_may_be_sent(tmp_path: Path) -> None:
     connection, wire = World(tmp_path, may_send=False).connect()
     connection.dataReceived(b"CAPA\r\n")
-    assert b"SASL" not in wire.sent()
+    assert b"PLAIN" not in wire.sent()
 
 
 def test_a_flood_behind_a_slow_login_is_not_read_without_end(world: World) -> None:
@@ -625,3 +656,40 @@ def test_a_blocked_client_that_leaves_gives_its_mailbox_back(world: World) -> No
     connection.dataReceived(b"NOOP\r\n")
     lose(connection)
     assert not world.is_locked()
+
+
+@pytest.mark.parametrize(
+    ("user", "answer"),
+    [
+        ("busy", b"-ERR [SYS/TEMP] Temporary trouble here, try again later\r\n"),
+        ("hasty", b"-ERR [LOGIN-DELAY] Too soon after the last login, try again later\r\n"),
+    ],
+)
+def test_what_is_no_failed_login_is_not_logged_as_one(world: World, user: str, answer: bytes) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(f"USER {user}\r\nPASS x\r\n".encode())
+    assert wire.sent().endswith(answer)
+    assert world.log.lines == []
+    assert not world.is_locked()
+
+
+def test_a_scram_login_opens_the_mailbox_and_who_gives_it_up_leaves_it_free(world: World) -> None:
+    client = ScramClient("joe", "secret")
+    connection, wire = world.connect()
+    wire.sent()
+    connection.dataReceived(f"AUTH SCRAM-SHA-256 {encode(client.first)}\r\n".encode())
+    first = base64.b64decode(wire.sent()[2:]).decode()
+    connection.dataReceived(f"{encode(client.answer(first))}\r\n".encode())
+    assert client.believes(base64.b64decode(wire.sent()[2:]).decode())
+    assert world.is_locked()
+    connection.dataReceived(b"*\r\n")
+    assert wire.sent() == b"-ERR Authentication cancelled\r\n"
+    assert not world.is_locked()
+    assert wire.disconnecting
+
+
+def test_a_verifier_that_cannot_be_read_is_trouble(world: World, logged_failures: list[Any]) -> None:
+    connection, wire = world.connect()
+    connection.dataReceived(f"AUTH SCRAM-SHA-256 {encode('n,,n=trouble,r=abc')}\r\n".encode())
+    assert wire.sent().endswith(b"-ERR [SYS/TEMP] Temporary trouble here, try again later\r\n")
+    assert len(logged_failures) == 1

@@ -8,13 +8,14 @@ import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 
+from kms.service import hashing_queue, login_checker
 from kms.service import portal as module
+from kms.service.hashing_queue import LoginsBusy
+from kms.service.login_checker import Login
 from kms.service.portal import (
     IMailboxAvatar,
     IRelayAvatar,
-    LoginsBusy,
     OpenWindow,
-    PasswordLogin,
     RelayAvatar,
 )
 from kms.store.accounts import remove_account, set_password
@@ -36,8 +37,12 @@ def rig(tmp_path: Path) -> SmtpRig:
     return SmtpRig(tmp_path)
 
 
+def of_password(user: str, password: str, authorization: str = "") -> Login:
+    return Login(HOME, "PLAIN", user, password, authorization)
+
+
 def log_in(rig: SmtpRig, user: str = ANNA, password: str = "secret", wants: Any = IRelayAvatar) -> Any:
-    interface, avatar, log_out = result_of(rig.portal.login(PasswordLogin(user, password), HOME, wants))
+    interface, avatar, log_out = result_of(rig.portal.login(of_password(user, password), HOME, wants))
     assert interface is wants
     return avatar, log_out
 
@@ -79,7 +84,7 @@ def test_every_other_login_is_refused_in_the_same_way_and_costs_one_hash(
 
 
 def test_another_spelling_of_the_same_account_may_be_acted_as(rig: SmtpRig) -> None:
-    login = PasswordLogin(ANNA, "secret", authorization="anna")
+    login = of_password(ANNA, "secret", authorization="anna")
     _, avatar, _ = result_of(rig.portal.login(login, HOME, IRelayAvatar))
     assert isinstance(avatar, RelayAvatar)
     assert avatar.account is not None
@@ -89,7 +94,7 @@ def test_another_spelling_of_the_same_account_may_be_acted_as(rig: SmtpRig) -> N
 @pytest.mark.parametrize("other", ["bert@example.org", "nobody", "@"])
 def test_another_account_may_not_be_acted_as(rig: SmtpRig, other: str) -> None:
     with pytest.raises(UnauthorizedLogin):
-        result_of(rig.portal.login(PasswordLogin(ANNA, "secret", other), HOME, IRelayAvatar))
+        result_of(rig.portal.login(of_password(ANNA, "secret", other), HOME, IRelayAvatar))
     assert rig.hashing.calls == 1
 
 
@@ -102,7 +107,7 @@ def test_a_mailbox_opens_without_a_window_where_the_window_cannot_be_stored(rig:
 
 
 def test_printing_a_login_never_shows_the_password() -> None:
-    assert "secret" not in repr(PasswordLogin(ANNA, "secret"))
+    assert "secret" not in repr(of_password(ANNA, "secret"))
 
 
 def test_a_proved_password_is_known_for_a_minute(rig: SmtpRig) -> None:
@@ -140,7 +145,7 @@ def test_a_removed_account_is_refused_at_once(rig: SmtpRig) -> None:
 
 def test_an_account_removed_while_its_password_is_checked_is_refused(rig: SmtpRig) -> None:
     rig.hashing.is_held = True
-    waiting = rig.portal.login(PasswordLogin(ANNA, "secret"), HOME, IRelayAvatar)
+    waiting = rig.portal.login(of_password(ANNA, "secret"), HOME, IRelayAvatar)
     remove_account(rig.database.connection, ANNA)
     result_of(rig.directory.load())
     rig.hashing.release()
@@ -150,7 +155,7 @@ def test_an_account_removed_while_its_password_is_checked_is_refused(rig: SmtpRi
 
 def test_passwords_are_checked_in_the_pool_and_not_on_the_reactor(rig: SmtpRig) -> None:
     rig.hashing.is_held = True
-    waiting = rig.portal.login(PasswordLogin(ANNA, "secret"), HOME, IRelayAvatar)
+    waiting = rig.portal.login(of_password(ANNA, "secret"), HOME, IRelayAvatar)
     assert isinstance(waiting, Deferred)
     assert not waiting.called
     rig.hashing.release()
@@ -160,9 +165,9 @@ def test_passwords_are_checked_in_the_pool_and_not_on_the_reactor(rig: SmtpRig) 
 def test_too_many_waiting_checks_are_put_off_and_later_ones_pass_again(
     rig: SmtpRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_HASHING", 3)
+    monkeypatch.setattr(hashing_queue, "_MOST_WAITING", 1)
     rig.hashing.is_held = True
-    waiting = [rig.portal.login(PasswordLogin(ANNA, "secret"), HOME, IRelayAvatar) for _ in range(3)]
+    waiting = [rig.portal.login(of_password(ANNA, "secret"), HOME, IRelayAvatar) for _ in range(3)]
     with pytest.raises(LoginsBusy):
         log_in(rig)
     rig.hashing.release()
@@ -173,7 +178,7 @@ def test_too_many_waiting_checks_are_put_off_and_later_ones_pass_again(
 
 
 def test_known_passwords_are_bounded_in_memory(rig: SmtpRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_VERIFIED", 1)
+    monkeypatch.setattr(login_checker, "_MOST_VERIFIED", 1)
     log_in(rig)
     log_in(rig, "bert")
     log_in(rig)
@@ -211,7 +216,7 @@ def test_a_weak_hash_is_replaced_after_a_login(rig: SmtpRig) -> None:
 def test_a_password_changed_while_the_old_one_was_hashed_anew_stays_changed(rig: SmtpRig) -> None:
     weaken(rig)
     rig.hashing.is_held = True
-    waiting = rig.portal.login(PasswordLogin(ANNA, "secret"), HOME, IRelayAvatar)
+    waiting = rig.portal.login(of_password(ANNA, "secret"), HOME, IRelayAvatar)
     changed = verifiers_of("another")
     set_password(rig.database.connection, ANNA, changed)
     rig.hashing.release()

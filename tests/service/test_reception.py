@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from kms.domain.content import FileContent, InlineContent
+from kms.domain.dsn_request import MessageRequest, Notify, RecipientRequest, Returned
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_events import TransactionAborted
 from kms.store.bodies import body_path
+from kms.store.queue_store import load_entry
 from kms.store.schema import StoreError
 from tests.support.log_events import logged
 from tests.support.results import without_ids
@@ -87,6 +89,43 @@ def test_a_message_in_many_pieces_is_the_same(rig: SmtpRig) -> None:
         client.send(content[start : start + 997])
     queue_id_of(client.hear())
     assert rig.contents()[0].endswith(b".Subject: x\r\n\r\n.\r\n" + LINE * 70 + b".end\r\n")
+
+
+def test_a_message_in_chunks_is_the_same_as_one_by_data(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<max@stranger.example>", "RCPT TO:<anna@example.org>")
+    for start in range(0, len(LARGE), 30000):
+        chunk = LARGE[start : start + 30000]
+        client.send(b"BDAT %d\r\n" % len(chunk) + chunk)
+        assert client.hear() == ["250 2.0.0 Chunk received"]
+    client.send(b"BDAT 0 LAST\r\n")
+    queue_id_of(client.hear())
+
+    [content] = rig.contents()
+    assert content.endswith(b"\r\n" + LARGE)
+    assert len(rig.body_files()) == 1
+
+
+def test_chunks_given_up_leave_no_file(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.say("MAIL FROM:<max@stranger.example>", "RCPT TO:<anna@example.org>")
+    client.send(b"BDAT %d\r\n" % len(LARGE) + LARGE)
+    assert len(rig.body_files()) == 1
+
+    assert client.say("RSET")[-1] == "250 2.0.0 Reset"
+
+    assert (rig.body_files(), rig.rows(), rig.stored) == ([], 0, [])
+
+
+def test_chunks_on_a_disk_that_fails_are_put_off_at_the_last(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    rig.bodies.failures.append(OSError(28, "No space left on device"))
+    client.say("MAIL FROM:<max@stranger.example>", "RCPT TO:<anna@example.org>")
+    with logged("kms.bodies"):
+        client.send(b"BDAT %d\r\n" % len(LARGE) + LARGE + b"BDAT 0 LAST\r\n")
+        assert client.hear()[-1] == LATER
+
+    assert (rig.body_files(), rig.rows()) == ([], 0)
 
 
 @pytest.mark.parametrize("rest", [b"", LINE * 200])
@@ -351,3 +390,94 @@ def test_ehlo_ends_a_transaction(rig: SmtpRig) -> None:
     client.say("MAIL FROM:<>", "RCPT TO:<bert@example.org>", "EHLO again")
     assert client.connection.visit.transaction is None
     assert rig.reception.answer(client.connection.visit, TransactionAborted()) is None
+
+
+# Mail beyond ASCII (RFC 6531)
+
+JUERGEN = "jürgen@bücher.example"
+
+
+def send_utf8(
+    client: Client, content: str, *recipients: str, sender: str = "max@stranger.example"
+) -> list[str]:
+    """Send one message with SMTPUTF8."""
+    client.send(f"MAIL FROM:<{sender}> SMTPUTF8\r\n".encode())
+    client.send("".join(f"RCPT TO:<{name}>\r\n" for name in recipients).encode())
+    assert client.say("DATA")[-1].startswith("354 ")
+    client.send(content.encode() + b"\r\n.\r\n")
+    return client.hear()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [JUERGEN, "JÜRGEN@BÜCHER.example", "jürgen+x@xn--bcher-kva.example", "ju\u0308rgen@bu\u0308cher.example"],
+)
+def test_one_mailbox_is_found_by_all_its_spellings(rig: SmtpRig, address: str) -> None:
+    queue_id_of(send_utf8(rig.greeted(), "Subject: x\r\n\r\n", address))
+    [(entry, _)] = rig.stored
+    assert [str(item.forward_path) for item in entry.envelope.recipients] == ["anna@example.org"]
+
+
+def test_a_domain_is_local_also_in_u_labels_and_logged_in_a_labels(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.send("MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<nobody@bücher.example>\r\n".encode())
+    assert client.hear()[-1].startswith("550 5.1.1 ")
+    assert "<nobody@xn--bcher-kva.example>" in rig.security_lines()[-1]
+    client.send("RCPT TO:<jörg@bücher.far.example>\r\n".encode())
+    assert client.hear()[-1].startswith("550 5.7.1 Relaying to <jörg@xn--bcher-kva.far.example> denied")
+    assert "j\\xf6rg@xn--bcher-kva.far.example" in rig.mail_lines()[-1]
+
+
+@pytest.mark.parametrize("body", ["", "x" * 998 + "\r\n"])
+@pytest.mark.parametrize(("subject", "is_utf8"), [("Gruesse", False), ("Grüße", True)])
+def test_mail_is_international_where_its_header_really_is(
+    rig: SmtpRig, subject: str, is_utf8: bool, body: str
+) -> None:
+    send_utf8(rig.greeted(), f"Subject: {subject}\r\n\r\nGrüße\r\n{body * 200}", JUERGEN)
+    [(entry, _)] = rig.stored
+    assert entry.envelope.has_utf8_header is is_utf8
+    assert entry.envelope.is_8bit
+    [content] = rig.contents()
+    trace = content.partition(b"Subject")[0].decode()
+    assert "with UTF8SMTP\r\n" in trace
+    assert ("for <jürgen@xn--bcher-kva.example>" in trace) is is_utf8
+    assert trace.isascii() is not is_utf8
+    assert any("proto=UTF8SMTP" in line for line in rig.mail_lines())
+
+
+def test_a_header_beyond_ascii_without_smtputf8_is_kept_and_noted(rig: SmtpRig) -> None:
+    queue_id = queue_id_of(send(rig.greeted(), "Subject: Grüße\r\n\r\n".encode()))
+    note = f"{queue_id}: warning: octets above 127 in the header without SMTPUTF8"
+    assert any(note in line for line in rig.mail_lines())
+    [(entry, _)] = rig.stored
+    assert (entry.envelope.is_8bit, entry.envelope.has_utf8_header) == (True, False)
+    assert rig.contents()[0].endswith("Subject: Grüße\r\n\r\n".encode())
+
+
+def test_the_next_message_is_a_plain_one_again(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    send_utf8(client, "Subject: Grüße\r\n\r\n", JUERGEN)
+    send(client)
+    assert b"with ESMTP\r\n" in rig.contents()[1]
+
+
+# What is asked of reports (RFC 3461)
+
+
+def test_what_mail_and_rcpt_ask_of_reports_is_stored(tmp_path: Path) -> None:
+    rig = SmtpRig(tmp_path, session={"offers_dsn": True})
+    client = rig.greeted()
+    client.say(
+        "MAIL FROM:<max@stranger.example> RET=HDRS ENVID=x1",
+        "RCPT TO:<team@example.org> NOTIFY=NEVER ORCPT=rfc822;team@example.net",
+        "RCPT TO:<fritz@example.org>",
+        "DATA",
+    )
+    client.send(SMALL + b".\r\n")
+    queue_id_of(client.hear())
+
+    entry = load_entry(rig.database.connection, rig.stored[0][0].number)
+    assert entry is not None
+    asked = RecipientRequest(Notify.NEVER, "rfc822;team@example.net")
+    assert entry.envelope.request == MessageRequest(Returned.HEADER, "x1")
+    assert [item.request for item in entry.envelope.recipients] == [asked, asked, None]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 
+from kms.policy.gateway import GatewayRules
 from kms.policy.relay import RelayMode, RelayRules, RelayVerdict
 from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
+from kms.service.clock import ClockOf
+from kms.service.gateway_watch import GatewayWatch
 from kms.service.portal import IRelayAvatar, OpenWindow, RelayAvatar
 from kms.service.relay_check import RelayCheck
 from kms.service.visit import Visit
@@ -46,7 +50,8 @@ def make_visit(client: str = STRANGER, auth: str = "none", is_submission: bool =
 def make_check(has_window: bool, **rules: Any) -> tuple[RelayCheck, FakePortal]:
     portal = FakePortal(has_window)
     given: Any = portal
-    return RelayCheck(RelayRules(**{"address_group": GROUP, **rules}), given), portal
+    gateways = GatewayWatch(GatewayRules(), print, ClockOf(Clock()), lambda client: False, cast(Any, None))
+    return RelayCheck(RelayRules(**{"address_group": GROUP, **rules}), given, gateways), portal
 
 
 @pytest.mark.parametrize(

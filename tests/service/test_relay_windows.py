@@ -229,3 +229,60 @@ def test_a_login_forgets_what_has_ended_at_its_address(rig: Rig) -> None:
     rig.reactor.advance(HALF_HOUR)
     rig.open(user=ANNA)
     assert list(rig.windows._windows[HOME]) == [ANNA]
+
+
+CARL = "carl@example.org"
+
+
+def test_an_address_of_too_many_users_opens_no_window_and_the_log_says_why(rig: Rig) -> None:
+    rig.windows.max_users = 2
+    rig.open(user=ANNA)
+    rig.reactor.advance(600)
+    rig.open(user=BERT)
+    rig.open(user=CARL)
+    assert rig.listed() == rig.stored() == [("203.0.113.9", ANNA), ("203.0.113.9", BERT)]
+    assert rig.told()[-1] == (
+        "Relay window of IP address 203.0.113.9 not opened for user carl@example.org: 3 users logged in from"
+        " there within 30 minutes (pop_window_max_users)"
+    )
+
+
+def test_the_windows_that_such_an_address_has_run_out_and_others_are_untouched(rig: Rig) -> None:
+    rig.windows.max_users = 2
+    for user in (ANNA, BERT, CARL):
+        rig.open(user=user)
+    rig.reactor.advance(HALF_HOUR - 1)
+    assert rig.windows.has_open(HOME)
+    rig.open(user=ANNA)
+    rig.open(OFFICE)
+    rig.reactor.advance(1)
+    assert not rig.windows.has_open(HOME)
+    assert rig.windows.has_open(OFFICE)
+
+
+def test_it_opens_windows_again_when_fewer_users_log_in(rig: Rig) -> None:
+    rig.windows.max_users = 2
+    for user in (ANNA, BERT, CARL):
+        rig.open(user=user)
+    rig.reactor.advance(HALF_HOUR)
+    rig.open(user=CARL)
+    assert rig.listed() == [("203.0.113.9", CARL)]
+
+
+def test_users_of_before_a_restart_count(rig: Rig) -> None:
+    rig.open(user=ANNA)
+    rig.open(user=BERT)
+    windows = rig.restarted()
+    windows.max_users = 2
+    result_of(windows.open(HOME, CARL))
+    assert [window.user for window in windows.list()] == [ANNA, BERT]
+
+
+def test_the_sweep_forgets_old_logins(rig: Rig) -> None:
+    rig.windows.max_users = 2
+    rig.open(HOME)
+    rig.reactor.advance(HALF_HOUR - 1)
+    rig.open(OFFICE)
+    rig.reactor.advance(1)
+    result_of(rig.windows.sweep())
+    assert list(rig.windows._logins) == [OFFICE]

@@ -14,7 +14,7 @@ from kms.domain.address import Mailbox
 from kms.domain.dns_answer import Addresses, LookupFailed, NoRecords, NoSuchDomain
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import HopCredentials, NextHop, TlsPolicy
-from kms.domain.outcome import Deferred, Delivered, Failed
+from kms.domain.outcome import Deferred, Delivered, Failed, Outcome
 from kms.domain.reply import Reply
 from kms.domain.status import EnhancedStatus
 from kms.service.remote_delivery import tcp_connector
@@ -32,11 +32,11 @@ class TestDelivery(RemoteDeliveryCase):
         assert self.network.links[0].transport.has_no_delay
 
     def test_fails_what_no_server_could_take_without_connecting(self) -> None:
-        bad = Mailbox("ü", "far.test")
+        bad = Mailbox("a\0", "far.test")
         group = (Recipient(1, bad, bad),)
         coroutine = self.delivery.send((HOP,), Envelope(None, group), group, CONTENT)
         result = result_of(TwistedDeferred.fromCoroutine(coroutine))
-        assert result == {1: Failed(replies.NEEDS_SMTPUTF8, "none")}
+        assert result == {1: Failed(replies.UNSENDABLE_RECIPIENT, "none")}
         assert self.network.dialled == []
 
     def test_fails_the_unsendable_and_delivers_to_the_others(self) -> None:
@@ -234,3 +234,35 @@ class TestConnector(SynchronousTestCase):
         connect = tcp_connector(MemoryReactorClock(), timedelta(seconds=7))
         assert isinstance(connect(A, 25), TCP4ClientEndpoint)
         assert isinstance(connect(B, 25), TCP6ClientEndpoint)
+
+
+class TestInternationalMail(RemoteDeliveryCase):
+    UTF8 = ("PIPELINING", "8BITMIME", "SMTPUTF8")
+
+    def send_both(self) -> dict[int, Outcome]:
+        foreign = Mailbox("ü", "far.test")
+        group = (Recipient(1, foreign, foreign), *recipients(2)[1:])
+        coroutine = self.delivery.send((BOTH,), Envelope(None, group), group, CONTENT)
+        sent = TwistedDeferred.fromCoroutine(coroutine)
+        self.network.pump()
+        return result_of(sent)
+
+    def test_goes_to_another_server_for_those_who_need_it(self) -> None:
+        plain, international = self.serve(A), self.serve(B, extensions=self.UTF8)
+        outcomes = self.send_both()
+        assert [type(outcome) for outcome in outcomes.values()] == [Delivered, Delivered]
+        assert plain.received[0].recipients == ["<r2@far.test>"]
+        assert len(international.received[0].recipients) == 1
+
+    def test_that_no_server_takes_fails(self) -> None:
+        self.serve(A)
+        self.serve(B)
+        outcomes = self.send_both()
+        assert outcomes[1] == Failed(replies.NEEDS_SMTPUTF8, "mx.test[2001:db8::2]:25")
+        assert isinstance(outcomes[2], Delivered)
+
+    def test_is_put_off_while_a_server_that_may_take_it_is_down(self) -> None:
+        self.serve(A)
+        outcomes = self.send_both()
+        assert isinstance(outcomes[1], Deferred)
+        assert isinstance(outcomes[2], Delivered)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import ssl
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
@@ -22,8 +23,8 @@ from kms.domain import reply
 from kms.domain.address_group import ClientAddress
 from kms.service.mailboxes import MailboxUsage
 from tests.support.certificates import server_tls
-from tests.support.smtp_parts import Client
-from tests.support.smtp_rig import HOSTNAME, MEMBER, SmtpRig
+from tests.support.smtp_parts import Client, ClientWire
+from tests.support.smtp_rig import HOSTNAME, MEMBER, STRANGER, SmtpRig
 
 GREETING = f"220 {HOSTNAME} ESMTP ready"
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n.\r\n"
@@ -42,6 +43,16 @@ def rig(tmp_path: Path) -> Iterator[SmtpRig]:
 
 
 # Greeting
+
+
+def test_the_client_of_a_unix_socket_is_on_this_machine(rig: SmtpRig) -> None:
+    connection = rig.factory.buildProtocol(None)
+    wire = ClientWire(STRANGER)
+    wire.peerAddr = wire.hostAddr = UNIXAddress("lmtp.sock")
+    connection.makeConnection(wire)  # type: ignore[no-untyped-call]
+
+    assert connection.visit.client == ip_address("127.0.0.1")
+    assert connection.visit.server_address() is None
 
 
 def test_a_client_is_greeted_at_once(rig: SmtpRig) -> None:
@@ -116,6 +127,23 @@ def answer_all(rig: SmtpRig, client: Client) -> list[str]:
         else:
             return said
         said += client.hear()
+
+
+def test_thousands_of_commands_in_a_row_let_other_sessions_go_first(rig: SmtpRig) -> None:
+    client, other = rig.greeted(), rig.greeted()
+    client.send(b"NOOP\r\n" * 3000)
+    first = client.wire.read()
+    assert first == b"250 2.0.0 Ok\r\n" * 100
+    assert other.say("NOOP") == ["250 2.0.0 Ok"]
+    assert client.say("QUIT") == ["250 2.0.0 Ok"] * 2900 + ["221 2.0.0 Bye"]
+
+
+def test_a_client_that_leaves_between_two_turns_leaves_nothing(rig: SmtpRig) -> None:
+    client = rig.greeted()
+    client.send(b"NOOP\r\n" * 300)
+    client.lose()
+    assert client.hear() == ["250 2.0.0 Ok"] * 100
+    assert rig.factory.live == set()
 
 
 def slow_everywhere(folder: Path) -> SmtpRig:
@@ -193,8 +221,8 @@ def test_a_flood_while_a_check_is_pending_stops_the_reading(rig: SmtpRig) -> Non
     assert client.connection.session.buffered_octets <= 64 * 1024 + 6000
     assert client.hear() == []
     resolver.waiting.pop().callback(None)
-    assert client.wire.producerState == "producing"
     said = client.hear()
+    assert client.wire.producerState == "producing"
     assert said == ["250 2.1.0 Sender ok"] + ["250 2.0.0 Ok"] * sent
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from kms.policy.limits import ClientLimits
 from kms.protocol.smtp_server import SmtpServerSettings
 from tests.support.results import result_of
 from tests.support.smtp_parts import Client
@@ -125,6 +126,7 @@ def test_the_data_rate_is_no_matter_between_messages_nor_while_we_do_not_read(st
 
 
 def test_slow_clients_are_all_cut_and_others_are_served_meanwhile(strict: SmtpRig) -> None:
+    strict.clients.limits = ClientLimits(connections_per_client=0)
     commands = [strict.greeted() for _ in range(60)]
     contents = [in_data(strict) for _ in range(30)]
     for _ in range(31):

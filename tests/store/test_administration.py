@@ -53,6 +53,11 @@ class TestUsers:
             "extra_senders": [],
             "own_domains_only": False,
             "language": "",
+            "may_use_apop": False,
+            "may_use_cram": False,
+            "messages_per_hour": None,
+            "messages_per_day": None,
+            "max_message_octets": None,
         }
 
     def test_another_name_of_the_domain_will_do(self, store: Connection) -> None:
@@ -81,6 +86,9 @@ class TestUsers:
             extra_senders=["@B.test"],
             own_domains_only=True,
             language="cs",
+            messages_per_hour=5,
+            messages_per_day=None,
+            max_message_octets=0,
         )
         assert facts["forward_to"] == ["x@b.test"]
         assert facts["extra_senders"] == ["@b.test"]
@@ -100,6 +108,8 @@ class TestUsers:
             ("forward_to", ["nobody"]),
             ("extra_senders", [5]),
             ("language", None),
+            ("messages_per_hour", "5"),
+            ("messages_per_day", -1),
         ],
     )
     def test_a_value_that_is_none_changes_nothing(self, store: Connection, key: str, value: Any) -> None:

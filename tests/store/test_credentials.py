@@ -10,13 +10,19 @@ import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from kms.domain.account import Account
 from kms.domain.scram import make_proof
 from kms.store import credentials
+from kms.store.accounts import add_account
 from kms.store.credentials import (
     MAX_PASSWORD_OCTETS,
     PasswordError,
     Verifiers,
     dummy_verifier,
+    erase_secrets,
+    load_apop_secret,
+    load_cram_secret,
+    load_fake_secret,
     load_password_hash,
     load_scram_verifier,
     make_verifiers,
@@ -238,3 +244,44 @@ def test_an_openssl_without_argon2id_means_scrypt(monkeypatch: pytest.MonkeyPatc
 def test_a_damaged_hash_is_told_and_proves_nothing(damaged: str) -> None:
     with pytest.raises(StoreError):
         verify_password(PASSWORD, damaged)
+
+
+def test_a_reversible_secret_is_kept_only_of_who_may_use_it(connection: Connection) -> None:
+    add_account(connection, Account("ann", "a.test", may_use_cram=True), None, ["a.test"])
+    add_account(connection, Account("bob", "a.test", may_use_apop=True), None, ["a.test"])
+    verifiers = Verifiers("hash", None, cram="the password", apop="the password")
+    for login in ("ann@a.test", "bob@a.test", "nobody@a.test"):
+        save_verifiers(connection, login, verifiers)
+    assert [load_cram_secret(connection, f"{name}@a.test") for name in ("ann", "bob", "nobody")] == [
+        "the password", None, None
+    ]  # fmt: skip
+    assert [load_apop_secret(connection, f"{name}@a.test") for name in ("ann", "bob", "nobody")] == [
+        None, "the password", None
+    ]  # fmt: skip
+    save_verifiers(connection, "ann@a.test", Verifiers("another"))
+    assert load_cram_secret(connection, "ann@a.test") is None
+
+
+def test_secrets_can_be_erased_one_by_one(connection: Connection) -> None:
+    account = Account("ann", "a.test", may_use_cram=True, may_use_apop=True)
+    add_account(connection, account, Verifiers("hash", None, "one", "two"), ["a.test"])
+    erase_secrets(connection, "ann@a.test", cram=True, apop=False)
+    assert load_cram_secret(connection, "ann@a.test") is None
+    assert load_apop_secret(connection, "ann@a.test") == "two"
+    assert load_password_hash(connection, "ann@a.test") == "hash"
+
+
+def test_the_password_is_carried_only_where_it_is_to_be_kept() -> None:
+    assert make_verifiers("x", False, with_cram=True).apop is None
+    kept = make_verifiers("x", False, with_cram=True, with_apop=True)
+    assert (kept.cram, kept.apop) == ("x", "x")
+    assert repr(kept) == "Verifiers()"
+
+
+def test_the_secret_of_fakes_is_the_databases_own(connection: Connection) -> None:
+    secret = load_fake_secret(connection)
+    assert len(secret) == 32
+    assert load_fake_secret(connection) == secret
+    connection.execute("DELETE FROM secret")
+    with pytest.raises(StoreError, match="SCRAM"):
+        load_fake_secret(connection)

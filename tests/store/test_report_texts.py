@@ -8,6 +8,7 @@ from kms.store.report_texts import MAX_TEXT_OCTETS, ReportTexts
 
 SHIPPED = Path(__file__).parents[2] / "reports"
 GOOD_QUOTA = "Subject: Voll\n\n$account\n"
+GOOD_ALARM = "Subject: Alarm\n\n$what\n"
 GOOD = "# a comment\n\nSubject: Zu spät\n\nAn: $recipients\n"
 
 
@@ -80,6 +81,7 @@ def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
     path = write(tmp_path, "de/failed.txt", content)
     write(tmp_path, "de/delayed.txt", GOOD)
     write(tmp_path, "de/quota.txt", GOOD_QUOTA)
+    write(tmp_path, "de/alarm.txt", GOOD_ALARM)
     texts = ReportTexts(tmp_path)
     assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
     (found,) = texts.problems()
@@ -90,6 +92,7 @@ def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
 def test_a_missing_file_of_a_language_is_named(tmp_path: Path) -> None:
     write(tmp_path, "de/failed.txt", GOOD)
     write(tmp_path, "de/quota.txt", GOOD_QUOTA)
+    write(tmp_path, "de/alarm.txt", GOOD_ALARM)
     assert ReportTexts(tmp_path).problems() == (f"{tmp_path / 'de' / 'delayed.txt'}: is missing",)
 
 
@@ -103,10 +106,11 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "de" / "failed.txt").mkdir(parents=True)
     os.mkfifo(tmp_path / "de" / "delayed.txt")
     os.mkfifo(tmp_path / "de" / "quota.txt")
+    os.mkfifo(tmp_path / "de" / "alarm.txt")
     texts = ReportTexts(tmp_path)
     for kind in ReportKind:
         assert texts.text("de", kind) == BUILT_IN[kind]
-    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 3
+    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 4
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -114,6 +118,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "de" / "failed.txt").symlink_to("failed.txt")
     write(tmp_path, "de/delayed.txt", GOOD)
     write(tmp_path, "de/quota.txt", GOOD_QUOTA)
+    write(tmp_path, "de/alarm.txt", GOOD_ALARM)
     texts = ReportTexts(tmp_path)
     assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
     (problem,) = texts.problems()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kms.store import schema
-from kms.store.queue_store import QueueStore, count
+from kms.store.queue_store import QueueStore, count, load_entry
 from kms.store.schema import (
     IN_MEMORY,
     MAX_US,
@@ -264,3 +264,23 @@ def test_a_full_disk_is_not_filled_further_with_the_log(
 def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         reserve_log(tmp_path / "missing.sqlite3")
+
+
+def test_a_queue_of_the_first_version_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        with closing(open_database(path)) as connection:
+            connection.execute(
+                "INSERT INTO message VALUES (7, NULL, NULL, 1, 1, 2, NULL, 0, 1, NULL, 0, '', 0, 0, NULL)"
+            )
+            connection.execute("INSERT INTO recipient VALUES (7, 1, 'a', 'b.test', 'c', 'd.test', 'later')")
+    with closing(open_database(path)) as connection:
+        entry = load_entry(connection, 7)
+    assert entry is not None
+    assert (entry.envelope.is_8bit, entry.envelope.has_utf8_header, entry.envelope.request) == (
+        True,
+        False,
+        None,
+    )
+    assert entry.envelope.recipients[0].request is None
+    assert entry.last_status == {1: "later"}

@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 from kms.config.settings import Settings
 from kms.domain.account import Directory
 from kms.domain.address_group import ClientAddress
+from kms.policy.block import Block
+from kms.service.client_ledger import Counters
 from kms.service.clock import Clock, ClockOf
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.relay_windows import RelayWindow
@@ -75,6 +77,27 @@ class FakeWindows:
         return count
 
 
+class FakeLedger:
+    """Counters of everybody, and a list of blocks."""
+
+    def __init__(self) -> None:
+        self.lasting: list[Block] = []
+
+    def blocks(self) -> list[Block]:
+        return self.lasting
+
+    def counters_of(self, client: str) -> Counters:
+        return Counters(
+            client, messages=3, reserved=1, smtp_connections=2, pop3_connections=0, unknown_recipients=4
+        )
+
+    async def lift(self, client: str) -> int:
+        left = [block for block in self.lasting if block.client != client]
+        count = len(self.lasting) - len(left)
+        self.lasting = left
+        return count
+
+
 class FakePool:
     """A thread pool whose work is done at once."""
 
@@ -109,3 +132,4 @@ class FakeServer:
         self.directory = FakeDirectory(self.database, settings.directory)
         self.windows = FakeWindows()
         self.explainer: Any = None
+        self.ledger = FakeLedger()

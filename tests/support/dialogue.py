@@ -30,6 +30,7 @@ import attrs
 
 from kms.domain import reply as replies
 from kms.domain.reply import Reply
+from kms.domain.scram import make_fake_verifier
 from kms.domain.status import EnhancedStatus
 from kms.protocol.smtp_events import (
     ContentEnded,
@@ -39,11 +40,13 @@ from kms.protocol.smtp_events import (
     LoginOffered,
     RecipientOffered,
     SenderOffered,
+    VerifierWanted,
 )
 from kms.protocol.smtp_server import BareNewlines, SmtpServerSession, SmtpServerSettings
 
 DIALOGUES = Path(__file__).parent.parent / "dialogues"
 HOSTNAME = "mail.example.org"
+VERIFIER = make_fake_verifier(b"of the tests", "everybody", 4096)
 
 _REPEATED = re.compile(rb"\{(.)\*(\d+)\}")
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))")
@@ -238,6 +241,8 @@ class ScriptedReception:
     def answer(self, event: Event) -> Reply | None:
         """Look the answer up."""
         match event:
+            case VerifierWanted(challenge=challenge):
+                return challenge(VERIFIER)
             case SenderOffered(path):
                 return self.answers.get(f"MAIL <{path or ''}>", replies.SENDER_OK)
             case RecipientOffered(path):
@@ -246,7 +251,7 @@ class ScriptedReception:
                 return self.answers.get("CONTENT", replies.queued("1"))
             case ContentRefused(reply):
                 return reply
-            case LoginOffered(user=user, password=password):
+            case LoginOffered(user=user, proof=password):
                 return self.answers.get(f"LOGIN {user} {password}", replies.AUTHENTICATION_FAILED)
         return None
 
@@ -302,7 +307,7 @@ def _convert_setting(name: str, value: str) -> object:
             return BareNewlines(value)
         case "mechanisms":
             return tuple(value.split())
-        case "max_message_octets" | "max_failed_commands":
+        case "max_message_octets" | "max_failed_commands" | "max_recipients":
             return int(value)
         case _:
             return value == "yes"

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
+import dns.reversename
 import dns.rrset
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
@@ -30,7 +32,7 @@ class Zone:
     """A server that knows these records.
 
     Attributes:
-        mx, addresses, failing: as in `FakeResolver`.
+        mx, addresses, failing, names: as in `FakeResolver`.
         aliases: CNAME records.
         ttl: of all records.
         follows_aliases: puts what an alias leads to into the same answer.
@@ -43,10 +45,11 @@ class Zone:
     ttl: int = 300
     soa_ttl: int | None = None
     follows_aliases: bool = True
+    names: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
 
     def __call__(self, query: dns.message.Message, is_tcp: bool) -> ServerAnswer:
         question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
+        name = _print_name(question.name)
         response = dns.message.make_response(query)
         for _ in range(30):
             if name not in self.aliases:
@@ -57,7 +60,7 @@ class Zone:
                 return response
         if name in self.failing:
             response.set_rcode(dns.rcode.SERVFAIL)
-        elif name not in self.mx and name not in self.addresses:
+        elif not any(name in table for table in (self.mx, self.addresses, self.names)):
             response.set_rcode(dns.rcode.NXDOMAIN)
         self._add_records(response, name, dns.rdatatype.to_text(question.rdtype))
         if not response.answer and self.soa_ttl is not None:
@@ -70,13 +73,24 @@ class Zone:
     def _add_records(self, response: dns.message.Message, name: str, rdtype: str) -> None:
         if rdtype == "MX":
             records = [f"{preference} {host}." for preference, host in self.mx.get(name, ())]
+        elif rdtype == "PTR":
+            records = [f"{text}." for text in self.names.get(name, ())]
         else:
             records = [text for text in self.addresses.get(name, ()) if (":" in text) == (rdtype == "AAAA")]
         if records and response.rcode() == dns.rcode.NOERROR:
             self._add(response, name, rdtype, records)
 
     def _add(self, response: dns.message.Message, name: str, rdtype: str, records: list[str]) -> None:
-        response.answer.append(dns.rrset.from_text(name + ".", self.ttl, "IN", rdtype, *records))
+        owner = name + "." if rdtype != "PTR" else dns.reversename.from_address(name).to_text()
+        response.answer.append(dns.rrset.from_text(owner, self.ttl, "IN", rdtype, *records))
+
+
+def _print_name(name: dns.name.Name) -> str:
+    """Print a name; one of a reverse zone as the address it stands for."""
+    try:
+        return dns.reversename.to_address(name)
+    except (dns.exception.SyntaxError, ValueError):
+        return name.to_text(omit_final_dot=True).lower()
 
 
 class DnsNetwork(Clock):

@@ -12,10 +12,12 @@ from kms.domain.content import Content, FileContent
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    HostNames,
     LookupFailed,
     MailExchanger,
     MailExchangers,
     MxAnswer,
+    NamesAnswer,
     NoRecords,
     NoSuchDomain,
 )
@@ -72,6 +74,7 @@ class FakeResolver:
     Attributes:
         mx: preference and host, by domain; the host "" is the root.
         addresses: IP addresses, by host.
+        names: host names, by address.
         failing: names about which nothing can be known now; or `("mx", name)`, `("addresses", name)` for one
             kind of question only.
         asked: the questions so far.
@@ -82,9 +85,11 @@ class FakeResolver:
         mx: Mapping[str, Sequence[tuple[int, str]]] | None = None,
         addresses: Mapping[str, Sequence[str]] | None = None,
         failing: Iterable[str | tuple[str, str]] = (),
+        names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.mx = dict(mx or {})
         self.addresses = dict(addresses or {})
+        self.names = dict(names or {})
         self.failing = set(failing)
         self.asked: list[tuple[str, str]] = []
 
@@ -102,10 +107,19 @@ class FakeResolver:
             return Addresses(tuple(sorted(texts, key=lambda text: ":" not in text)))
         return self._nothing("addresses", host)
 
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        self.asked.append(("names", address))
+        names = self.names.get(address)
+        if names and not self._fails("names", address):
+            return HostNames(tuple(names))
+        return self._nothing("names", address)
+
     def _nothing(self, kind: str, name: str) -> NoSuchDomain | NoRecords | LookupFailed:
         if self._fails(kind, name):
             return LookupFailed("the fake was told to fail")
-        return NoRecords() if name in self.mx or name in self.addresses else NoSuchDomain()
+        return (
+            NoRecords() if name in self.mx or name in self.addresses or name in self.names else NoSuchDomain()
+        )
 
     def _fails(self, kind: str, name: str) -> bool:
         return name in self.failing or (kind, name) in self.failing

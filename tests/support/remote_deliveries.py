@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
-from kms.domain.dns_answer import AddressAnswer, MxAnswer, NoRecords, NoSuchDomain
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer, NoRecords, NoSuchDomain
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Outcome
@@ -41,6 +41,9 @@ class TableResolver:
 
     async def lookup_addresses(self, host: str) -> AddressAnswer:
         return self.answers.get(host, NoSuchDomain())
+
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        return NoRecords()
 
 
 class Verdict:

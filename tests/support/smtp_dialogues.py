@@ -6,6 +6,12 @@ Their GIVENs, one a line:
     submission, encrypted, hide_local_ip
     group = no                    no relay group; likewise mode = open, smtp_auth, pop_before_smtp
     max_recipients = 2            any field of TransactionRules; yes, no or a number
+    messages_per_hour = 2         any limit of ClientLimits; the relay group is exempt
+    observed = messages_per_hour  limits that only observe
+    sent 2                        so many messages have come from the client
+    connected 20                  so many connections of the client are open
+    blocked                       the client is blocked for harvesting
+    PTR 203.0.113.9               the address has a name; PTR-SERVFAIL: that cannot be known
     max_failed_commands = 2       and any other setting of the session, as in the other dialogues
     window 203.0.113.9            anna has logged in over POP3 from there
     MX there.example              the domain has an MX; likewise A, NODATA, SERVFAIL, NULL-MX; others: NXDOMAIN
@@ -20,12 +26,15 @@ Their GIVENs, one a line:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from kms.policy.block import BlockKind
+from kms.policy.limits import ClientLimits, Limit, client_key
 from kms.policy.relay import RelayMode, RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_content import BareNewlines
@@ -35,6 +44,7 @@ from tests.support.results import result_of
 from tests.support.smtp_rig import GROUP, STRANGER, SmtpRig
 
 _RULES = {field.name for field in attrs.fields(TransactionRules)}
+_LIMITS = {field.name for field in attrs.fields(ClientLimits)}
 _RELAY = {"smtp_auth", "pop_before_smtp"}
 
 
@@ -45,6 +55,12 @@ class RigPeer:
         self._client = STRANGER
         self._relay: dict[str, Any] = {"address_group": GROUP}
         self._rules: dict[str, Any] = {"sender_domain_must_exist": False}
+        self._limits: dict[str, Any] = {
+            "messages_per_hour": 0,
+            "connections_per_client": 0,
+            "unknown_recipients": 0,
+            "exempt_group": GROUP,
+        }
         self._session: dict[str, Any] = {}
         self._service: dict[str, Any] = {}
         sentences = []
@@ -59,7 +75,9 @@ class RigPeer:
         if "max_message_octets" in self._rules:
             self._session["max_message_octets"] = self._rules["max_message_octets"]
         relay, rules = RelayRules(**self._relay), TransactionRules(**self._rules)
-        self.rig = SmtpRig(folder, relay, rules, session=self._session, service=self._service)
+        self.rig = SmtpRig(
+            folder, relay, rules, None, self._session, self._service, ClientLimits(**self._limits)
+        )
         self.rig.trace.hides_local_ip = self._hides
         for sentence in sentences:
             self._prepare(*sentence)
@@ -80,6 +98,9 @@ class RigPeer:
                 self._session[name] = BareNewlines(value)
             case _ if name in _RELAY:
                 self._relay[name] = value == "yes"
+            case _ if name in _LIMITS:
+                observed = frozenset(map(Limit, value.split())) if name == "observed" else None
+                self._limits[name] = _convert(value) if observed is None else observed
             case _ if name in _RULES:
                 self._rules[name] = _convert(value)
             case _:
@@ -95,7 +116,7 @@ class RigPeer:
                 self._hides = True
 
     def _prepare(self, what: str, *more: str) -> None:
-        rig, value = self.rig, more[-1]
+        rig, value = self.rig, more[-1] if more else ""
         match what:
             case "window":
                 result_of(rig.windows.open(ip_address(value), "anna@example.org"))
@@ -107,8 +128,22 @@ class RigPeer:
                 rig.database.failures.append(StoreError("the disk is full"))
             case "disk":
                 rig.bodies.failures.append(OSError(28, "No space left on device"))
+            case "sent" | "connected" | "blocked":
+                self._make_busy(what, value)
             case _:
                 self._add_record(what, value)
+
+    def _make_busy(self, what: str, value: str) -> None:
+        rig, client = self.rig, ip_address(self._client)
+        match what:
+            case "sent":
+                for _ in range(int(value)):
+                    rig.ledger.memory.count_message(client_key(client), rig.clock.monotonic())
+            case "connected":
+                for _ in range(int(value)):
+                    rig.connect(self._client)
+            case _:
+                rig.ledger.block(client_key(client), BlockKind.HARVEST, timedelta(hours=1), "a test")
 
     def _add_record(self, kind: str, domain: str) -> None:
         resolver = self.rig.resolver
@@ -123,6 +158,10 @@ class RigPeer:
                 resolver.mx[domain] = []
             case "SERVFAIL":
                 resolver.failing.add(domain)
+            case "PTR":
+                resolver.names[domain] = ["client.example"]
+            case "PTR-SERVFAIL":
+                resolver.failing.add(domain)
             case _:
                 raise ValueError(f"GIVEN what? {kind}")
 
@@ -133,6 +172,9 @@ class RigPeer:
 
     def read_line(self) -> bytes | None:
         self._unread += self.client.wire.read()
+        if not self._unread:
+            self.rig.reactor.advance(0)  # a long pipeline takes the server several turns
+            self._unread = self.client.wire.read()
         if not self._unread:
             return None
         line, _, self._unread = self._unread.partition(b"\r\n")

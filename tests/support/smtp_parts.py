@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kms.domain.account import Account
-from kms.domain.dns_answer import AddressAnswer, MxAnswer
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer
 from kms.service.mailboxes import MailboxUsage
 from kms.service.smtp_listener import SmtpConnection
 from tests.support.fakes import FakeResolver
@@ -98,6 +98,10 @@ class SlowResolver(FakeResolver):
         await self._wait()
         return await super().lookup_addresses(host)
 
+    async def lookup_names(self, address: str) -> NamesAnswer:
+        await self._wait()
+        return await super().lookup_names(address)
+
     async def _wait(self) -> None:
         if self.is_slow:
             waiting: Deferred[None] = Deferred()
@@ -160,6 +164,7 @@ class ClientWire(StringTransport):
     Attributes:
         tls_context: what TLS was started with.
         high_water_octets: so much unread tells the server to pause.
+        heard: all lines that were read.
     """
 
     def __init__(self, client: str) -> None:
@@ -169,6 +174,7 @@ class ClientWire(StringTransport):
         self.has_no_delay = False
         self.high_water_octets = 1 << 30
         self.is_full = False
+        self.heard: list[bytes] = []
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.has_no_delay = enabled
@@ -185,6 +191,7 @@ class ClientWire(StringTransport):
     def read(self) -> bytes:
         """Take what the server said; it may say more then."""
         data: bytes = self.value()  # type: ignore[no-untyped-call]
+        self.heard += data.splitlines()
         self.clear()  # type: ignore[no-untyped-call]
         if self.is_full and self.producer is not None:
             self.is_full = False
@@ -197,12 +204,14 @@ class Client:
     """One client's connection.
 
     Attributes:
+        reactor: the server's.
         is_lost: the server knows that the connection is over.
         keeps_line: the client does not close when the server does.
     """
 
     connection: SmtpConnection
     wire: ClientWire
+    reactor: Clock
     is_lost: bool = False
     keeps_line: bool = False
 
@@ -224,8 +233,10 @@ class Client:
         return self.hear()
 
     def hear(self) -> list[str]:
-        """Give the lines that the server has said since."""
-        return self.wire.read().decode("ascii").splitlines()
+        """Give the lines that the server has said since; a long pipeline takes it several turns."""
+        said = self.wire.read()
+        self.reactor.advance(0)
+        return (said + self.wire.read()).decode("utf-8").splitlines()
 
     def lose(self) -> None:
         """The connection is over."""

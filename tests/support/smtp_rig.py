@@ -1,13 +1,15 @@
 """The SMTP side of a server in memory: real checks, queue, store and listener; no network, no threads, no waiting.
 
-Who is there: the local domains `example.org` (also called `example.net`) and `second.example`, the relay domain
-`relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains only), all of
-`example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a circle, round.
+Who is there: the local domains `example.org` (also called `example.net`), `second.example` and bücher.example, the
+relay domain `relay.example`; the accounts anna, bert, dora (disabled), fritz (has a quota) and otto (own domains
+only), all of `example.org`, password "secret"; the aliases team (anna, bert), away (far@elsewhere.example) and a
+circle, round; in bücher.example jürgen (anna).
 The relay group, where it is on, is 192.0.2.0/24.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -21,18 +23,33 @@ from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.address_group import build_groups
 from kms.domain.content import Content, FileContent, InlineContent
+from kms.domain.decision import Rule, parse_decision_id
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.account_limit import AccountRules
+from kms.policy.gateway import GatewayRules
+from kms.policy.limits import ClientLimits
+from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
+from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
 from kms.service.checks import Checks, LiveState
+from kms.service.client_check import ClientCheck
+from kms.service.client_ledger import ClientLedger
 from kms.service.clock import ClockOf
 from kms.service.content_check import ContentCheck
 from kms.service.decisions import Decisions
 from kms.service.directory import DirectoryCache
+from kms.service.gateway_watch import GatewayWatch
+from kms.service.guarded_portal import GuardedPortal
+from kms.service.hashing_queue import HashingQueue
 from kms.service.incoming import BodyFiles
+from kms.service.limit_effects import LimitEffects
+from kms.service.login_checker import LoginChecker
+from kms.service.login_delay import LoginDelay
+from kms.service.login_guard import LoginGuard
 from kms.service.mail_log import MailLog
-from kms.service.portal import PasswordChecker, Realm, WindowChecker, make_portal
+from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -43,6 +60,7 @@ from kms.service.security_log import SecurityLog
 from kms.service.sender_check import SenderCheck
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.trace_fields import TraceFields
+from kms.store import decisions
 from kms.store.accounts import add_account, add_alias
 from kms.store.bodies import BodyWriter
 from kms.store.credentials import Verifiers, make_verifiers
@@ -63,7 +81,9 @@ STRANGER = "203.0.113.9"
 MEMBER = "192.0.2.7"
 GROUP = build_groups({"office": ["192.0.2.0/24"]})["office"]
 
-DOMAINS = DomainsSettings(local=("example.org", "second.example"), relay=("relay.example",))
+DOMAINS = DomainsSettings(
+    local=("example.org", "second.example", "xn--bcher-kva.example"), relay=("relay.example",)
+)
 SETTINGS = attrs.evolve(Settings(), domains=DOMAINS, domain_aliases={"example.net": "example.org"})
 ACCOUNTS = (
     Account("anna", "example.org"),
@@ -76,8 +96,15 @@ ALIASES = (
     Alias("team", "example.org", (Mailbox("anna", "example.org"), Mailbox("bert", "example.org"))),
     Alias("away", "example.org", (Mailbox("far", "elsewhere.example"),)),
     Alias("round", "example.org", (Mailbox("about", "example.org"),)),
+    Alias("jürgen", "xn--bcher-kva.example", (Mailbox("anna", "example.org"),)),
     Alias("about", "example.org", (Mailbox("round", "example.org"),)),
 )
+
+
+MADE: list[SmtpRig] = []
+"""Those of the test that runs; tests/conftest.py looks at them when it is over."""
+
+_DECISION_ID = re.compile(rb"([45]\d\d .*) \(([0-9A-Z]{6})\)$")
 
 
 @lru_cache
@@ -96,11 +123,13 @@ class SmtpRig:
         resolver: the DNS.
         session: settings of the protocol session.
         service: fields of `SmtpServiceRules`.
+        limits: how much one client may do; by default as much as it likes.
 
     Attributes:
         stored: entries and contents that were committed, in order.
         free_octets: what the disk has.
         notices: accounts that were told of their full mailbox.
+        has_lost_records: the test has made the store fail or forget, so records may be missing.
     """
 
     def __init__(
@@ -111,6 +140,7 @@ class SmtpRig:
         resolver: SlowResolver | None = None,
         session: dict[str, Any] | None = None,
         service: dict[str, Any] | None = None,
+        limits: ClientLimits = ClientLimits(0, 0, 0),  # noqa: B008
     ) -> None:
         self.reactor = InlineReactor()
         self.clock = ClockOf(self.reactor)
@@ -121,9 +151,12 @@ class SmtpRig:
         self.free_octets = 1 << 40
         self.stored: list[tuple[QueueEntry, Content]] = []
         self.notices: list[str] = []
+        self.has_lost_records = False
         self._folder = folder
+        self._wires: list[ClientWire] = []
+        MADE.append(self)
         self._build_foundation()
-        self._build_reception(relay, rules)
+        self._build_reception(relay, rules, limits)
         self._build_listener(session or {}, service or {})
         self._fill()
 
@@ -137,6 +170,7 @@ class SmtpRig:
         self.directory = DirectoryCache(self.database, SETTINGS)
         self.mailboxes = FakeMailboxes()
         self.windows = RelayWindows(self.database, self.clock, self.security_log, timedelta(minutes=30))
+        self.ledger = ClientLedger(self.database, self.clock, self.security_log)
         self.hashing = InlinePool()
         self.bodies = InlinePool()
         bodies: Any = self.bodies
@@ -144,26 +178,68 @@ class SmtpRig:
         self.queue = Queue(self.database, QueueStore(self.spool), self.clock)
         self.queue.on_accepted = lambda entry, content: self.stored.append((entry, content))
         hashing: Any = self.hashing
-        passwords = PasswordChecker(self.directory, self.database, hashing, reactor, self.clock)
-        realm = Realm(self.directory, self.mailboxes, self.windows)
-        self.portal = make_portal(realm, passwords, WindowChecker(self.windows))
+        queue = HashingQueue(hashing, reactor, threads=2)
+        self.logins = LoginChecker(self.directory, self.database, queue, self.clock)
+        self.login_delay = LoginDelay(self.clock, timedelta(0))
+        self.guard = LoginGuard(
+            LoginRules(), self.directory, self.ledger, self.security_log, self.clock, lambda client: False
+        )
+        realm = Realm(self.directory, self.mailboxes, self.windows, self.login_delay)
+        self.portal = GuardedPortal(realm, self.logins, WindowChecker(self.windows), self.guard)
 
-    def _build_reception(self, relay: RelayRules, rules: TransactionRules) -> None:
+    def _build_reception(self, relay: RelayRules, rules: TransactionRules, limits: ClientLimits) -> None:
         logs = (self.mail_log, self.security_log)
-        self.relay = RelayCheck(relay, self.portal)
+        self.alarms: list[str] = []
+        self.gateways = GatewayWatch(
+            GatewayRules(relay.address_group),
+            lambda address, names, is_suspended: self.alarms.append(f"gateway {address} {names}"),
+            self.clock,
+            lambda client: False,
+            self.directory,
+        )
+        self.relay = RelayCheck(relay, self.portal, self.gateways)
         self.quota = Quota(cast(Any, self.mailboxes), lambda account: self.notices.append(account.login))
-        self.state = LiveState(self.portal, self.quota, self.resolver, lambda: self.free_octets)
-        self.senders = SenderCheck(rules, self.directory, self.relay, self.resolver, lambda: self.free_octets)
-        self.recipients = RecipientCheck(rules, self.directory, self.relay, self.quota)
+        self.account_counts = AccountCounts(self.database, self.clock)
+        self.accounts = AccountCheck(AccountRules(), self.account_counts)
+        self.clients = ClientCheck(limits, self.ledger, self.resolver)
+        self.senders = SenderCheck(
+            rules,
+            self.directory,
+            self.relay,
+            self.resolver,
+            lambda: self.free_octets,
+            self.clients,
+            self.accounts,
+        )
+        self.recipients = RecipientCheck(
+            rules, self.directory, self.relay, self.quota, self.clients, self.accounts
+        )
+        self.state = LiveState(
+            self.portal,
+            self.quota,
+            self.resolver,
+            lambda: self.free_octets,
+            self.ledger,
+            self.gateways,
+            self.account_counts,
+        )
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.relay, self.senders, self.recipients, contents)
+        self.checks = Checks(self.clients, self.relay, self.senders, self.recipients, contents, self.accounts)
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
+        LimitEffects(self.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, self.quota, self.directory)
+        self.decisions.consequences[Rule.SENDER_FINE] = self.gateways.note_sender
+        follow_accounts(
+            self.decisions,
+            self.account_counts,
+            lambda limit, login: self.alarms.append(f"{limit.value} {login}"),
+        )
         self.trace = TraceFields(HOSTNAME, lambda: self.relay.rules)
         self.reception = Reception(
             self.checks,
             self.decisions,
             self.portal,
+            self.ledger,
             self.queue,
             self.files,
             self.trace,
@@ -198,8 +274,9 @@ class SmtpRig:
         """Connect; the greeting is there to be heard."""
         connection = self.factory.buildProtocol(None)
         wire = ClientWire(client)
+        self._wires.append(wire)
         connection.makeConnection(wire)  # type: ignore[no-untyped-call]
-        connected = Client(connection, wire)
+        connected = Client(connection, wire, self.reactor)
         connected.close_with_server()
         return connected
 
@@ -221,6 +298,22 @@ class SmtpRig:
         self.reactor.pump([1.0] * int(seconds))
 
     # What came of it
+
+    def check_records(self) -> None:
+        """Every refusal by a rule that was said has exactly one record, which says the same."""
+        said = [
+            found.groups()
+            for wire in self._wires
+            for line in wire.heard
+            if (found := _DECISION_ID.match(line))
+        ]
+        numbers = [parse_decision_id(text.decode()) for _, text in said]
+        assert len(set(numbers)) == len(numbers)
+        for (reply, text), number in zip(said, numbers, strict=True):
+            assert number is not None
+            record = decisions.find(self.database.connection, number)
+            assert record is not None or self.has_lost_records, f"{text!r} has no record"
+            assert record is None or record.reply.encode() == reply
 
     def contents(self) -> list[bytes]:
         """What was stored, whole, as it went into the queue."""

@@ -228,8 +228,8 @@ class SessionServer:
 
     def _act_on(self, event: Event) -> None:
         match event:
-            case LoginOffered(user=user, password=password):
-                self.logins.append((user, password))
+            case LoginOffered(user=user, proof=password):
+                self.logins.append((user, str(password)))
                 self.session.reply(AUTHENTICATED)
             case SenderOffered(reverse_path=path):
                 self.received.append(ReceivedMail("" if path is None else str(path), [], b""))

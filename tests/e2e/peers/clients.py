@@ -153,6 +153,47 @@ class Clients:
         assert result.returncode == 0, result.stderr.decode()
         return [path.read_bytes() for path in sorted((maildir / "new").iterdir())]
 
+    def mpop_log_in(self, port: int, user: str, password: str, method: str, *more: str) -> Dialogue:
+        """mpop, told how to log in; it only looks at what there is."""
+        (self.folder / "mpop-look").mkdir(exist_ok=True)
+        return _dialogue(
+            run(
+                [
+                    "mpop",
+                    "--file=/dev/null",
+                    "--debug",
+                    "--host=127.0.0.1",
+                    f"--port={port}",
+                    f"--user={user}",
+                    f"--passwordeval=echo '{password}'",
+                    f"--auth={method}",
+                    "--timeout=20",
+                    "--keep=on",
+                    f"--uidls-file={self.folder}/uidls-look",
+                    f"--delivery=mbox,{self.folder}/mbox",
+                    *more,
+                ]
+            )
+        )
+
+    def gsasl(self, port: int, user: str, password: str, *more: str) -> Dialogue:
+        """gsasl over SMTP with STARTTLS: binds SCRAM to the TLS channel."""
+        return _dialogue(
+            run(
+                [
+                    "gsasl",
+                    "--smtp",
+                    f"--connect=127.0.0.1:{port}",
+                    f"--authentication-id={user}",
+                    f"--authorization-id={user}",
+                    f"--password={password}",
+                    "--x509-ca-file=",
+                    "--verbose",
+                    *more,
+                ]
+            )
+        )
+
     def fetchmail(self, port: int, user: str, password: str) -> bytes:
         """fetchmail through an MDA that appends to a file: all unread mail, LF lines."""
         target = self.folder / "fetched"

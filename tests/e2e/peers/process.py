@@ -24,6 +24,7 @@ PACKAGES = {
     "swaks": "swaks",
     "msmtp": "msmtp",
     "mpop": "mpop",
+    "gsasl": "gsasl",
     "fetchmail": "fetchmail",
     "curl": "curl",
     "openssl": "openssl",

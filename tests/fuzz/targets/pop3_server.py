@@ -31,7 +31,7 @@ def _answer(session: Pop3ServerSession, options: int) -> bool:
     """Serve all events; False once TLS is to begin: what follows would be its handshake."""
     while (event := session.next_event()) is not None:
         match event:
-            case LoginOffered(user="anna", password="secret"):
+            case LoginOffered(user="anna", proof="secret"):
                 session.log_in(_MAILDROP)
             case LoginOffered():
                 session.refuse_login(LoginRefusal.IN_USE if options & 4 else LoginRefusal.WRONG)

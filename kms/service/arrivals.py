@@ -1,0 +1,83 @@
+"""Clients that come and go: whether one is let in, and what the ledger counts of it while it is there.
+
+A client counts as connected from the moment it is let in, so also while the DNS is asked for its name, until its
+connection is lost. Flow: the reception asks for every connection, and at every accepted MAIL.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kms.domain.decision import Decision, Stage
+from kms.domain.reply import Reply
+from kms.policy.limits import client_key
+from kms.service.checks import Checks
+from kms.service.client_ledger import ClientLedger, Place
+from kms.service.decisions import Case, Decisions
+from kms.service.mail_log import MailLog
+from kms.service.visit import Visit
+
+
+class Arrivals:
+    """Lets clients in.
+
+    Args:
+        checks: decide.
+        decisions: carries out what they decide.
+        ledger: counts connections and messages under way.
+        log: the mail log.
+    """
+
+    def __init__(self, checks: Checks, decisions: Decisions, ledger: ClientLedger, log: MailLog) -> None:
+        self._checks = checks
+        self._decisions = decisions
+        self._ledger = ledger
+        self._mail_log = log
+        self._log = Logger(namespace="kms.reception")
+
+    def connected(self, visit: Visit) -> Reply | Deferred[Reply | None] | None:
+        """A client has connected.
+
+        Returns:
+            What it is refused with (421 or 554), or None; a Deferred of that, which does not fail, where the DNS
+            is asked.
+        """
+        self._mail_log.connected(visit.client)
+        clients = self._checks.clients
+        refusal = self._apply(visit, clients.judge_connection(visit))
+        if refusal is not None:
+            return refusal
+        visit.is_counted = True
+        self._ledger.connections.add(client_key(visit.client))
+        if not clients.asks_for_names:
+            return None
+        return Deferred.fromCoroutine(self._judge_name(visit)).addErrback(self._trouble)
+
+    async def _judge_name(self, visit: Visit) -> Reply | None:
+        decision = await self._checks.clients.judge_name(visit)
+        return None if visit.is_over else self._apply(visit, decision)
+
+    def _apply(self, visit: Visit, decision: Decision) -> Reply | None:
+        said = self._decisions.apply(Case(visit, Stage.CONNECT), decision)
+        return said if decision.is_refusal else None
+
+    def _trouble(self, failure: Failure) -> None:
+        """A fault of ours keeps nobody out."""
+        self._log.failure("A client could not be judged", failure)
+
+    def gone(self, visit: Visit) -> None:
+        """The connection is lost."""
+        visit.is_over = True
+        if visit.is_counted:
+            visit.is_counted = False
+            self._ledger.connections.remove(client_key(visit.client))
+        self._mail_log.disconnected(visit.client)
+
+    def reserve_place(self, visit: Visit) -> Place | None:
+        """Reserve a place among the messages of an hour; None where they are not counted."""
+        limits = self._checks.clients.limits
+        if not limits.messages_per_hour or limits.is_exempt(visit.client):
+            return None
+        return self._ledger.reserve(client_key(visit.client))
