@@ -17,6 +17,7 @@ import click
 from kms.cli import failure
 from kms.cli.aliases import alias
 from kms.cli.failure import CommandFailed
+from kms.cli.fsck import fsck
 from kms.cli.limits import blocks, limits
 from kms.cli.reports import reports
 from kms.cli.server import check, reload_, status
@@ -42,7 +43,13 @@ def kmsctl(context: click.Context, config: Path, is_json: bool) -> None:
     context.obj = Session(config, is_json)
 
 
-for command in (check, user, alias, windows, limits, blocks, why, explain, status, reload_, reports):
+@click.group()
+def queue() -> None:
+    """The queue."""
+
+
+queue.add_command(fsck)
+for command in (check, user, alias, windows, limits, blocks, queue, why, explain, status, reload_, reports):
     kmsctl.add_command(command)
 
 

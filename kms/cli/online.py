@@ -69,6 +69,10 @@ class OnlineServer:
         query = "" if user is None else f"?user={_part(user)}"
         return cast(_Facts, self._call("DELETE", f"windows/{_part(address)}{query}"))
 
+    def check_queue(self) -> _Facts:
+        """See `Administration`."""
+        return cast(_Facts, self._call("GET", "queue/fsck"))
+
     def tell_why(self, identifier: str) -> _Facts:
         """See `Administration`."""
         return cast(_Facts, self._call("GET", f"why/{_part(identifier)}"))

@@ -72,6 +72,10 @@ class Administration(Protocol):
         """End the windows of an address, or of one user there."""
         ...
 
+    def check_queue(self) -> dict[str, Any]:
+        """Look whether the store is whole; see `store.fsck`."""
+        ...
+
     def tell_why(self, identifier: str) -> dict[str, Any]:
         """Tell of a decision or a message."""
         ...

@@ -75,6 +75,7 @@ Answer = Callable[[Control, Call], Awaitable[Any]]
 _ROUTES: tuple[tuple[str, str, Answer], ...] = (
     ("GET", "status", lambda control, call: control.status()),
     ("POST", "reload", lambda control, call: control.reload()),
+    ("GET", "queue/fsck", lambda control, call: control.check_queue()),
     ("GET", "why/{}", lambda control, call: control.tell_why(call.names[0])),
     ("POST", "explain", lambda control, call: control.explain(call.body)),
     ("GET", "users", lambda control, call: control.list_users()),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -30,7 +31,7 @@ from kms.service.clock import Clock
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
 from kms.service.server_status import describe_status
-from kms.store import administration
+from kms.store import administration, fsck
 from kms.store.accounts import AccountError
 from kms.store.administration import Facts, describe_block, describe_window, read_client
 from kms.store.credentials import Verifiers, make_verifiers
@@ -240,6 +241,19 @@ class Control:
         count = await self._server.windows.revoke(client, user)
         self._log.info("relay windows of {client} revoked: {count}", client=client, count=count)
         return {"revoked": count}
+
+    # The queue
+
+    async def check_queue(self) -> Facts:
+        """Look whether the store is whole, as far as that can be seen while mail comes and goes; see `store.fsck`.
+
+        Only what was wrong twice counts: a message that was delivered meanwhile has no body file any more.
+        """
+        data_dir, now = self._server.settings.server.data_dir, self._server.clock.now()
+        look = partial(fsck.find_faults, data_dir=data_dir, now=now, is_offline=False)
+        first = await self._server.database.read(look)
+        second = await self._server.database.read(look) if first else []
+        return {"is_offline": False, "faults": [fault.describe() for fault in first if fault in second]}
 
     # Decisions
 

@@ -49,6 +49,7 @@ from kms.service.smtp_login import SmtpLogins
 from kms.service.trace_fields import TraceFields
 from kms.service.visit import Transaction, Visit, transaction_of
 from kms.store.client_ledger import ClientEvent
+from kms.store.fault import Step, reach
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
 
@@ -207,6 +208,7 @@ class Reception:
         assert transaction is not None
         try:
             content = self._content_of(visit, transaction)
+            reach(Step.CONTENT_ENDED)
             if content.is_empty:
                 answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
             else:
@@ -295,6 +297,7 @@ class Reception:
             transaction.place.count()
         login = visit.account.login if visit.account else None
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
+        reach(Step.BEFORE_250)
         return reply.queued(entry.queue_id)
 
     def _refuse(self, visit: Visit, transaction: Transaction, refusal: Decision) -> Reply:

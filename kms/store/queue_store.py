@@ -23,6 +23,7 @@ from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.message_life import LifeEvent
 from kms.store import client_ledger, message_life
 from kms.store.bodies import body_path, find_damage
+from kms.store.fault import Step, reach
 from kms.store.many_rows import execute_in, execute_rows, select_in
 from kms.store.queue_items import (
     Claimed,
@@ -138,6 +139,7 @@ class QueueStore:
                 if item.counted is not None
             ],
         )
+        reach(Step.ROWS_WRITTEN)
         return [None] * len(items)
 
     def _message_row(self, item: NewEntry) -> MessageRow:
@@ -262,6 +264,8 @@ class QueueStore:
         reports = [item.report for item in taken.values() if item.report is not None]
         if reports:
             self.add(connection, reports)
+            reach(Step.REPORT_WRITTEN)
+        reach(Step.OUTCOME_WRITTEN)
         return [
             self._settled(item, fences, was_taken=taken.get(item.number) is item, is_kept=item.number in kept)
             for item in items

@@ -31,6 +31,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "fail2ban-regex": "fail2ban",
     "nmap": "nmap",
+    "strace": "strace",
     "testssl": "testssl.sh",
     "mshow": "mblaze",
 }
