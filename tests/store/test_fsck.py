@@ -143,7 +143,10 @@ def test_a_body_file_of_another_user_is_found(place: Place, monkeypatch: pytest.
 
 def test_what_belongs_to_nobody_is_moved_aside_and_not_deleted(place: Place) -> None:
     lost = write_body(place.spool, 99)
-    place.sql("INSERT INTO recipient VALUES (77, 1, 'a', 'b.test', 'a', 'b.test', NULL)")
+    place.sql(
+        "INSERT INTO recipient (number, recipient_id, local_part, domain, original_local_part, original_domain)"
+        " VALUES (77, 1, 'a', 'b.test', 'a', 'b.test')"
+    )
     place.sql("INSERT INTO content VALUES (78, x'00ff41')")
     faults = find_faults(place.connection, place.path, NOW, is_offline=True)
     assert [fault.is_repairable for fault in faults] == [True] * 3
