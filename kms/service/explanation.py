@@ -126,7 +126,7 @@ class _Rehearsal:
     async def _connect(self) -> None:
         clients = self._checks.clients
         decision = clients.judge_connection(self._visit)
-        if not decision.is_refusal and clients.asks_for_names:
+        if not decision.is_refusal and clients.asks_for_name(self._visit):
             decision = await clients.judge_name(self._visit)
         greeting = decision.reply if decision.is_refusal else reply.greeting(self._hostname)
         self._session.greet(greeting)
