@@ -2,8 +2,8 @@
 
 A report is a multipart/report of three parts: words for people, facts for programs, the header of the
 original (RFC 6522 3, RFC 3464 2). It is 7-bit throughout, so that any server can take it: text beyond ASCII
-goes as quoted-printable. Whatever a stranger chose in it, a server's reply or the original's header, can put
-no control octet, no field and no part of its own into it, and makes no line too long.
+goes as quoted-printable or base64. Whatever a stranger chose in it, a server's reply or the original's header,
+can put no control octet, no field and no part of its own into it, and makes no line too long.
 
 Flow: service/bounces makes a `DeliveryReport`, `compose` makes the message; it goes into the queue with the
 null reverse-path, in the transaction that removes the recipients it is about.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from datetime import datetime
+from datetime import UTC, datetime
 
 import attrs
 
@@ -25,16 +25,20 @@ from kms.domain.mail_text import (
     compose_head,
     compose_part,
     compose_text,
+    wrap_text,
 )
 from kms.domain.reply import Reply
-from kms.domain.report_text import ReportKind, ReportText, advise
+from kms.domain.report_text import ReportKind, ReportText
 from kms.domain.status import EnhancedStatus
+from kms.domain.status_sentence import BUILT_IN_SENTENCES, StatusSentences
 from kms.domain.trace import format_date
 
 MAX_HEADER_OCTETS = 40 * 1024
 """So much of the original's header goes into a report; it keeps the report small enough for the database."""
 
 _MAX_REPLY_OCTETS = 500
+_TEXT_COLUMNS = 72
+_CLASSES = {ReportKind.FAILED: 5, ReportKind.DELAYED: 4, ReportKind.DELIVERED: 2, ReportKind.RELAYED: 2}
 _WITHOUT_SERVER = ("", "none", "local")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
 
@@ -63,7 +67,7 @@ class DeliveryReport:
     """The facts of one report.
 
     Attributes:
-        kind: failed or delayed; it holds for all recipients of the report.
+        kind: failed, delayed, delivered or relayed; it holds for all recipients of the report.
         hostname: ours, which is also that of the report's From.
         recipient: who gets it: the original's reverse-path.
         queue_id: of the original.
@@ -73,6 +77,7 @@ class DeliveryReport:
         original_header: the header section of the original, as in the queue.
         text: the template of the words.
         postmaster: whom the words name for questions; an address that takes mail.
+        sentences: what status codes mean, in the language of `text`.
     """
 
     kind: ReportKind
@@ -85,6 +90,7 @@ class DeliveryReport:
     original_header: bytes
     text: ReportText
     postmaster: Mailbox
+    sentences: StatusSentences = BUILT_IN_SENTENCES
 
 
 def compose(report: DeliveryReport) -> bytes:
@@ -124,23 +130,26 @@ def _make_values(report: DeliveryReport) -> dict[str, str]:
     return {
         "hostname": report.hostname,
         "queue_id": report.queue_id,
-        "arrived": format_date(report.arrived_at),
-        "recipients": "\n\n".join(_describe(report.kind, item) for item in report.recipients),
-        "until": format_date(max(until)) if until else "further notice",
+        "arrived": _format_time(report.arrived_at),
+        "recipients": "\n\n".join(_describe(report, item) for item in report.recipients),
+        "until": _format_time(max(until)) if until else report.sentences.no_end,
         "postmaster": str(report.postmaster),
     }
 
 
-def _describe(kind: ReportKind, item: RecipientReport) -> str:
+def _format_time(at: datetime) -> str:
+    """Print an instant for people of any language."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _describe(report: DeliveryReport, item: RecipientReport) -> str:
+    """Say of one recipient what his status means and what to do, beside the very words of the server."""
     words = _words_of(item)
-    reason = clean_line(
-        words if item.where in _WITHOUT_SERVER else f"{item.where} said: {words}", _MAX_REPLY_OCTETS
-    )
+    has_server = item.where not in _WITHOUT_SERVER
+    reason = clean_line(report.sentences.quote(item.where, words) if has_server else words, _MAX_REPLY_OCTETS)
     lines = [f"<{clean_line(str(item.original), MAX_LINE_OCTETS)}>"]
-    for paragraph in (advise(kind, _classify(kind, item.reply)), f"({reason})"):
-        lines += textwrap.wrap(
-            paragraph, 76, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
-        )
+    for paragraph in (report.sentences.explain(_classify(report.kind, item.reply)), f"({reason})"):
+        lines += [f"    {line}" for line in wrap_text(paragraph, _TEXT_COLUMNS)]
     return "\n".join(lines)
 
 
@@ -191,8 +200,8 @@ def _compose_recipient(kind: ReportKind, item: RecipientReport) -> list[str]:
 
 
 def _classify(kind: ReportKind, answer: Reply) -> EnhancedStatus:
-    """Give the status of a report: class 5 for a failure and 4 for a delay, whatever the server mixed up."""
-    klass = 5 if kind is ReportKind.FAILED else 4
+    """Give the status of a report; its class is that of the report, whatever the server mixed up."""
+    klass = _CLASSES[kind]
     status = answer.status
     return EnhancedStatus(klass, status.subject, status.detail) if status else EnhancedStatus(klass, 0, 0)
 

@@ -89,6 +89,7 @@ class Bounces:
         if not targets:
             self._log.report_dropped(entry, f"the sender {sender} does not exist")
             return None
+        language = self._language_of(targets)
         number, now = self._next_number()
         data = compose(
             DeliveryReport(
@@ -100,8 +101,9 @@ class Bounces:
                 at=now,
                 recipients=items,
                 original_header=await self._header(content),
-                text=self._texts.text(self._language_of(targets), kind),
+                text=self._texts.text(language, kind),
                 postmaster=self._postmaster_for(sender),
+                sentences=self._texts.sentences(language),
             )
         )
         recipients = tuple(Recipient(place, target, sender) for place, target in enumerate(targets, 1))

@@ -11,8 +11,9 @@ from kms.domain import reply as replies
 from kms.domain.address import Mailbox
 from kms.domain.dsn import MAX_HEADER_OCTETS, DeliveryReport, RecipientReport, compose
 from kms.domain.reply import Reply
-from kms.domain.report_text import BUILT_IN, ReportKind, ReportText, advise
+from kms.domain.report_text import BUILT_IN, ReportKind, ReportText
 from kms.domain.status import EnhancedStatus
+from kms.domain.status_sentence import parse_status_sentences
 
 AT = datetime(2026, 11, 24, 13, 0, 0, 123456, UTC)
 ARRIVED = AT - timedelta(hours=4)
@@ -140,7 +141,7 @@ def test_the_facts_of_a_delay_say_until_when_it_will_be_tried() -> None:
     assert about_bob["Status"] == "4.2.0"
     assert about_bob["Will-Retry-Until"] == "Sat, 28 Nov 2026 09:00:00 +0000"
     text = text_of(message)
-    assert "until Sat, 28 Nov 2026 09:00:00 +0000" in text
+    assert "until 2026-11-28 09:00 UTC" in text
     assert "You need not do anything" in text
 
 
@@ -255,12 +256,12 @@ def test_a_hostile_reply_harms_nothing(words: str) -> None:
 
 
 def test_words_beyond_ascii_go_as_quoted_printable_and_come_back() -> None:
-    text = ReportText("Zu spät für alle", "Grüße: $recipients\n" + "ü" * 1200 + "\n")
+    text = ReportText("Zu spät für alle", "Grüße: $recipients\n" + "für alle " * 130 + "\n")
     message = parse(attrs.evolve(FAILED, text=text))
     assert message["Subject"] == "Zu spät für alle"
     assert parts_of(message)[0]["Content-Transfer-Encoding"] == "quoted-printable"
     assert "Grüße: <bob@far.test>" in text_of(message)
-    assert "ü" * 1200 in text_of(message)
+    assert "für alle " * 129 in text_of(message)
 
 
 def test_a_very_long_line_of_a_template_is_parted() -> None:
@@ -318,11 +319,28 @@ def test_a_quoted_local_part_keeps_its_blanks() -> None:
     assert f"Final-Recipient: rfc822; {mailbox}\r\n".encode() in data
 
 
-def test_every_kind_of_status_has_its_advice() -> None:
-    advices = {
-        advise(ReportKind.FAILED, EnhancedStatus(5, subject, detail))
-        for subject in range(9)
-        for detail in (0, 1, 2, 3, 4, 6, 7, 10)
-    }
-    assert len(advices) == 16
-    assert advise(ReportKind.DELAYED, EnhancedStatus(4, 1, 1)).startswith("You need not")
+def test_text_of_another_alphabet_goes_as_base64_and_comes_back() -> None:
+    body = "Сообщение не доставлено:\n\n$recipients\n"
+    message = parse(attrs.evolve(FAILED, text=ReportText("Не доставлено", body * 2 + "привет " * 90)))
+    assert message["Subject"] == "Не доставлено"
+    assert parts_of(message)[0]["Content-Transfer-Encoding"] == "base64"
+    assert text_of(message).startswith("Сообщение не доставлено:\r\n\r\n<bob@far.test>\r\n")
+
+
+def test_the_sentences_of_a_language_stand_beside_the_words_of_the_server() -> None:
+    sentences, _ = parse_status_sentences("5.1.1 = Gibt es nicht.\nsaid = $server sprach: $words")
+    text = text_of(parse(attrs.evolve(FAILED, sentences=sentences))).replace("\r\n", "\n")
+    assert (
+        "<bob@far.test>\n    Gibt es nicht.\n    (mx.far.test[192.0.2.1]:25 sprach: 550 5.1.1 No such user here)\n"
+        in text
+    )
+
+
+@pytest.mark.parametrize("kind", [ReportKind.DELIVERED, ReportKind.RELAYED])
+def test_a_success_tells_the_words_of_the_server_without_advice(kind: ReportKind) -> None:
+    item = RecipientReport(BOB, Reply(250, EnhancedStatus(2, 1, 5), "Ok"), "mx.far.test[192.0.2.1]:25")
+    message = parse(attrs.evolve(about(item), kind=kind, text=BUILT_IN[kind]))
+    assert "<bob@far.test>\r\n    (mx.far.test[192.0.2.1]:25 said: 250 2.1.5 Ok)\r\n" in text_of(message)
+    about_bob = status_of(message)[1]
+    assert about_bob["Action"] == kind.value
+    assert about_bob["Status"] == "2.1.5"

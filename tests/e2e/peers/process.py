@@ -32,6 +32,7 @@ PACKAGES = {
     "fail2ban-regex": "fail2ban",
     "nmap": "nmap",
     "testssl": "testssl.sh",
+    "mshow": "mblaze",
 }
 """Program needed, and the Debian package that has it."""
 
