@@ -131,6 +131,7 @@ def test_the_facts_of_a_failure_are_for_programs() -> None:
         "Status": "5.1.1",
         "Remote-MTA": "dns; mx.far.test",
         "Diagnostic-Code": "smtp; 550 5.1.1 No such user here",
+        "Last-Attempt-Date": "Tue, 24 Nov 2026 13:00:00 +0000",
     }
 
 
@@ -184,6 +185,7 @@ def test_several_recipients_stand_in_one_report_with_a_block_each() -> None:
         "Action": "failed",
         "Status": "5.1.2",
         "Diagnostic-Code": "x-kms; 550 5.1.2 the domain does not exist",
+        "Last-Attempt-Date": "Tue, 24 Nov 2026 13:00:00 +0000",
     }
     assert "The domain does not exist." in text_of(message)
 
@@ -251,7 +253,14 @@ def test_a_hostile_reply_harms_nothing(words: str) -> None:
     message = parse(report)
     blocks = status_of(message)
     assert len(blocks) == 2
-    assert set(blocks[1]) == {"Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code"}
+    assert set(blocks[1]) == {
+        "Final-Recipient",
+        "Action",
+        "Status",
+        "Remote-MTA",
+        "Diagnostic-Code",
+        "Last-Attempt-Date",
+    }
     assert header_of(message) == HEADER
 
 
