@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import pytest
 
@@ -135,3 +136,10 @@ def write_config(folder: Path) -> Path:
     path = folder / "kms.ini"
     path.write_text("[server]\nhostname = mail.example.test\n[domains]\nlocal = example.test\n")
     return path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_line_of_a_text_is_too_wide_for_a_terminal(language: str) -> None:
+    lines = [line for kind in ReportKind for line in TEXTS.text(language, kind).body.split("\n")]
+    widths = {line: len(line) + sum(east_asian_width(letter) in "WF" for letter in line) for line in lines}
+    assert {line: width for line, width in widths.items() if width > 82} == {}
