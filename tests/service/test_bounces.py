@@ -10,7 +10,8 @@ from twisted.logger import capturedLogs
 from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, FileContent, InlineContent
-from kms.domain.dsn import RecipientReport
+from kms.domain.dsn import MAX_RETURNED_OCTETS, RecipientReport
+from kms.domain.dsn_request import MessageRequest, Returned
 from kms.domain.outcome import Deferred, Failed
 from kms.domain.queue_entry import QueueEntry
 from kms.domain.reply import DELIVERY_EXPIRED, Reply
@@ -175,3 +176,43 @@ def test_a_reply_of_several_lines_stays_in_one_field(side: DeliverySide) -> None
     message = message_of(report_failure(side, failed(FAR, refusal)))
     assert message["X-Forged"] is None
     assert "\nX-Forged:" not in message.as_string()
+
+
+class TestWhatComesBackOfTheMessage:
+    FULL = MessageRequest(Returned.FULL)
+
+    def report(
+        self, side: DeliverySide, data: bytes, kind: ReportKind = ReportKind.FAILED, sender: Mailbox = ALICE
+    ) -> bytes:
+        entry = side.entry(FAR, sender=sender, request=self.FULL)
+        report = make(side, entry, InlineContent(data), (failed(FAR),), kind)
+        assert report is not None
+        assert isinstance(report.content, InlineContent)
+        assert report.entry.envelope.is_8bit is not report.content.data.isascii()
+        return report.content.data
+
+    def test_is_all_where_that_is_asked_of_a_failure(self, side: DeliverySide) -> None:
+        assert MESSAGE in self.report(side, MESSAGE)
+
+    @pytest.mark.parametrize("kind", [ReportKind.DELIVERED, ReportKind.RELAYED, ReportKind.DELAYED])
+    def test_is_the_header_of_anything_else(self, side: DeliverySide, kind: ReportKind) -> None:
+        assert b"world" not in self.report(side, MESSAGE, kind)
+
+    def test_is_the_header_of_a_large_message(self, side: DeliverySide) -> None:
+        large = MESSAGE + b"x" * 70 + b"\r\n"
+        large *= MAX_RETURNED_OCTETS // len(large) + 1
+        assert b"world" not in self.report(side, large)
+        assert b"world" in self.report(side, large[:MAX_RETURNED_OCTETS])
+
+    def test_is_8bit_only_to_a_mailbox_of_ours_or_where_smtputf8_is_needed_anyhow(
+        self, side: DeliverySide
+    ) -> None:
+        data = MESSAGE + "Grüße\r\n".encode()
+        assert data in self.report(side, data)
+        assert data in self.report(side, data, sender=Mailbox("jürgen", "far.test"))
+        assert self.report(side, data, sender=Mailbox("joe", "far.test")).isascii()
+
+
+def test_nothing_wanted_is_nothing_made(side: DeliverySide) -> None:
+    assert result_of(side.bounces.make(side.entry(FAR, sender=None), InlineContent(MESSAGE), {})) == ()
+    assert "no notification" not in side.log_text()
