@@ -124,7 +124,7 @@ def test_a_row_has_the_facts_of_its_recipient() -> None:
 
 def test_several_recipients_stand_in_one_report_of_a_kind() -> None:
     others = [recipient(ALL, number, Mailbox(f"r{number}", "far.test")) for number in range(1, 6)]
-    outcomes = (IN_MAILBOX, HOP_WITHOUT_DSN, REFUSED, REFUSED, IN_MAILBOX)
+    outcomes: tuple[Outcome, ...] = (IN_MAILBOX, HOP_WITHOUT_DSN, REFUSED, REFUSED, IN_MAILBOX)
     wanted = choose(*zip(others, outcomes, strict=True))
     assert {kind: [row.original.local_part for row in rows] for kind, rows in wanted.items()} == {
         FAILED: ["r3", "r4"],
