@@ -75,8 +75,8 @@ def _tell_event(event: dict[str, Any]) -> Iterator[str]:
         yield f"  {outcome['to']}: {outcome['status']}, {outcome['where']}: {outcome['reply']}"
     if event["next_try"]:
         yield f"  next try {event['next_try']}"
-    if event["report"]:
-        yield f"  the sender was sent the report {event['report']}"
+    for report in event["reports"]:
+        yield f"  the sender was sent the report {report}"
 
 
 @click.command()

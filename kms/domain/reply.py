@@ -248,6 +248,9 @@ def queued(queue_id: str) -> Reply:
 # Outcomes of our own making, where no server was there to answer
 
 DELIVERED_TO_MAILBOX = Reply(250, status.OK, "delivered to mailbox")
+ADDRESS_EXPANDED = Reply(
+    250, EnhancedStatus(2, 1, 5), "the address stands for several; the message goes on to each of them"
+)
 MAILBOX_TROUBLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "mailbox cannot be written")
 NO_SUCH_DOMAIN = Reply(550, status.BAD_DOMAIN, "the domain does not exist")
 DOMAIN_TAKES_NO_MAIL = Reply(556, status.NULL_MX, "the domain takes no mail")

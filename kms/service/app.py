@@ -284,6 +284,7 @@ class App:
             mechanisms=tuple(mechanism.value for mechanism in mechanisms),
             needs_authentication=is_submission,
             is_lmtp=name == "lmtp",
+            offers_dsn=True,
             offers_starttls=True,
             max_recipients=limits.max_recipients,
         )

@@ -21,11 +21,13 @@ from kms.domain import reply
 from kms.domain.content import Content
 from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred as DeferredOutcome
-from kms.domain.outcome import Delivered, Outcome
+from kms.domain.outcome import Outcome
 from kms.domain.queue_entry import QueueEntry, format_queue_id
+from kms.policy.notification import choose_reports
 from kms.policy.recipient import DomainKind, classify_domain
 from kms.policy.retry import RetryRules
-from kms.policy.settlement import TriedRecipient, plan_settlement
+from kms.policy.settlement import plan_settlement
+from kms.service.attempt import Attempt
 from kms.service.bounces import Bounces
 from kms.service.clock import Clock
 from kms.service.directory import DirectoryCache
@@ -39,31 +41,6 @@ from kms.store.queue_store import Claimed, FinishedPart, SetAside, Settled, Sett
 _CLAIM_LIMIT = 100
 _LONGEST_SLEEP_SECONDS = 60.0
 _TROUBLE_PAUSE_SECONDS = 5.0
-
-
-@attrs.define
-class Attempt:
-    """One attempt at one entry.
-
-    Attributes:
-        groups_left: mailboxes and outgoing transactions that have not answered yet.
-        outcomes: so far, by recipient id.
-        through_smarthost: ids of the recipients whose way is a smarthost.
-    """
-
-    entry: QueueEntry
-    content: Content
-    groups_left: int = 0
-    outcomes: dict[int, tuple[Recipient, Outcome]] = attrs.field(factory=dict)
-    through_smarthost: set[int] = attrs.field(factory=set)
-    destinations: list[str] = attrs.field(factory=list)
-
-    def tried(self) -> list[TriedRecipient]:
-        """The recipients with what came of them, in the order of their ids."""
-        return [
-            TriedRecipient(recipient, outcome, number in self.through_smarthost)
-            for number, (recipient, outcome) in sorted(self.outcomes.items())
-        ]
 
 
 class QueueRunner:
@@ -252,10 +229,10 @@ class QueueRunner:
         if not attempt.groups_left:
             self._finish(attempt)
             return
-        delivered = tuple(number for number in ids if isinstance(attempt.outcomes[number][1], Delivered))
-        if delivered:
+        finished = attempt.finished_among(ids)
+        if finished:
             entry = attempt.entry
-            self._queue.finish_part(FinishedPart(entry.number, entry.fence, delivered)).addErrback(
+            self._queue.finish_part(FinishedPart(entry.number, entry.fence, finished)).addErrback(
                 lambda failure: self._log.failure("A part of an outcome could not be recorded", failure)
             )
 
@@ -265,7 +242,7 @@ class QueueRunner:
         self._settling += 1
         self._log_outcomes(attempt)
         entry = attempt.entry
-        if all(isinstance(outcome, Delivered) for _, outcome in attempt.outcomes.values()):
+        if len(attempt.finished_among(attempt.outcomes)) == len(attempt.outcomes):
             self._settle(attempt, Settlement(entry.number, entry.fence, finished=tuple(attempt.outcomes)))
         else:
             self._decide_later(attempt)
@@ -284,27 +261,18 @@ class QueueRunner:
         )
 
     async def _decide(self, attempt: Attempt) -> Settlement:
-        """Say what becomes of an entry with recipients that were not delivered to."""
-        entry, now = attempt.entry, self._clock.now()
-        plan = plan_settlement(attempt.tried(), entry, self.rules, now)
-        report = None
-        warned_at = None
-        if plan.failed:
-            report = await self._bounces.failed(entry, attempt.content, plan.failed)
-        elif plan.warn:
-            report = await self._bounces.delayed(entry, attempt.content, plan.deferred, plan.until)
-            warned_at = now
-        delivered = (
-            number for number, (_, outcome) in attempt.outcomes.items() if isinstance(outcome, Delivered)
-        )
+        """Say what becomes of an entry where not all is well, or the sender asked to be told."""
+        entry, now, tried = attempt.entry, self._clock.now(), attempt.tried()
+        plan = plan_settlement(tried, entry, self.rules, now)
+        wanted = choose_reports(tried, plan, entry.attempts)
         return Settlement(
             number=entry.number,
             fence=entry.fence,
-            finished=(*delivered, *(item.recipient.recipient_id for item in plan.failed)),
+            finished=plan.finished,
             last_status={item.recipient.recipient_id: item.status_text for item in plan.deferred},
             due_at=plan.due_at,
-            warned_at=warned_at,
-            report=report,
+            warned_at=now if plan.warn else None,
+            reports=await self._bounces.make(entry, attempt.content, wanted),
         )
 
     def _settle(self, attempt: Attempt, settlement: Settlement) -> None:
@@ -331,8 +299,9 @@ class QueueRunner:
             self._wake_at(settlement.due_at)
         if settled.unused_body is not None:
             self._remove_body(settled.unused_body)
-        if settlement.report is not None and settled.was_taken:
-            self._mail_log.queued(settlement.report.entry)
+        if settlement.reports and settled.was_taken:
+            for report in settlement.reports:
+                self._mail_log.queued(report.entry)
             self.wake()
 
     def _let_go(self, attempt: Attempt) -> None:

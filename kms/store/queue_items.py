@@ -67,7 +67,7 @@ class Settlement:
         last_status: what deferred the others, by recipient id.
         due_at: when to try those others; None says that none is left.
         warned_at: when their delay warning went out; None keeps what is stored.
-        report: the report about the finished ones, added in the same transaction.
+        reports: to the sender, added in the same transaction.
         at: when the attempt was over.
         story: what came of it, JSON, for `store.message_life`; "" keeps nothing of it.
     """
@@ -78,7 +78,7 @@ class Settlement:
     last_status: dict[int, str] = attrs.field(factory=dict)
     due_at: datetime | None = None
     warned_at: datetime | None = None
-    report: NewEntry | None = None
+    reports: tuple[NewEntry, ...] = ()
     at: datetime | None = None
     story: str = ""
 
@@ -89,7 +89,7 @@ class Settled:
 
     Attributes:
         was_taken: False where the claim was lost (another one is newer, or the entry is gone): nothing
-            changed, and no report was added.
+            changed, and no report is added.
         unused_body: path of the body file that may be unlinked once the transaction is committed, or None.
     """
 

@@ -41,7 +41,7 @@ SELECT_RECIPIENTS = """
     FROM recipient
 """
 
-_ALL_FLAGS = (Notify.SUCCESS | Notify.FAILURE | Notify.DELAY).value
+_ALL_FLAGS = (Notify.SUCCESS | Notify.FAILURE | Notify.DELAY | Notify.EXPANSION).value
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -167,6 +167,7 @@ def _read_recipients(rows: Iterable[RecipientRow]) -> tuple[tuple[Recipient, ...
 def _read_message_request(returned: str | None, envelope_id: str | None) -> MessageRequest | None:
     if envelope_id is None:
         return None
+    _check_parameter(envelope_id)
     try:
         return MessageRequest(None if returned is None else Returned(returned), envelope_id)
     except ValueError:
@@ -178,7 +179,13 @@ def _read_recipient_request(notify: int | None, original_recipient: str | None) 
         return None
     if notify is not None and not 0 <= notify <= _ALL_FLAGS:
         raise DamagedRow(f"the flags {notify} of NOTIFY are impossible")
+    _check_parameter(original_recipient)
     return RecipientRequest(None if notify is None else Notify(notify), original_recipient)
+
+
+def _check_parameter(text: str) -> None:
+    if " " in text or _CONTROL.search(text):
+        raise DamagedRow("a parameter of DSN is impossible")
 
 
 def _read_mailbox(local_part: str, domain: str | None) -> Mailbox:

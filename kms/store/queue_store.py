@@ -261,7 +261,7 @@ class QueueStore:
                 if item.story and item.at is not None
             ],
         )
-        reports = [item.report for item in taken.values() if item.report is not None]
+        reports = [report for item in taken.values() for report in item.reports]
         if reports:
             self.add(connection, reports)
             reach(Step.REPORT_WRITTEN)

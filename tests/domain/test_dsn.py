@@ -131,6 +131,7 @@ def test_the_facts_of_a_failure_are_for_programs() -> None:
         "Status": "5.1.1",
         "Remote-MTA": "dns; mx.far.test",
         "Diagnostic-Code": "smtp; 550 5.1.1 No such user here",
+        "Last-Attempt-Date": "Tue, 24 Nov 2026 13:00:00 +0000",
     }
 
 
@@ -184,6 +185,7 @@ def test_several_recipients_stand_in_one_report_with_a_block_each() -> None:
         "Action": "failed",
         "Status": "5.1.2",
         "Diagnostic-Code": "x-kms; 550 5.1.2 the domain does not exist",
+        "Last-Attempt-Date": "Tue, 24 Nov 2026 13:00:00 +0000",
     }
     assert "The domain does not exist." in text_of(message)
 
@@ -251,7 +253,14 @@ def test_a_hostile_reply_harms_nothing(words: str) -> None:
     message = parse(report)
     blocks = status_of(message)
     assert len(blocks) == 2
-    assert set(blocks[1]) == {"Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code"}
+    assert set(blocks[1]) == {
+        "Final-Recipient",
+        "Action",
+        "Status",
+        "Remote-MTA",
+        "Diagnostic-Code",
+        "Last-Attempt-Date",
+    }
     assert header_of(message) == HEADER
 
 
@@ -344,3 +353,131 @@ def test_a_success_tells_the_words_of_the_server_without_advice(kind: ReportKind
     about_bob = status_of(message)[1]
     assert about_bob["Action"] == kind.value
     assert about_bob["Status"] == "2.1.5"
+
+
+JUERGEN = Mailbox("jürgen", "far.test")
+DELIVERED = attrs.evolve(
+    FAILED,
+    kind=ReportKind.DELIVERED,
+    recipients=(RecipientReport(BOB, replies.DELIVERED_TO_MAILBOX, "local"),),
+    text=BUILT_IN[ReportKind.DELIVERED],
+)
+RELAYED = attrs.evolve(
+    FAILED,
+    kind=ReportKind.RELAYED,
+    recipients=(
+        RecipientReport(BOB, Reply(250, EnhancedStatus(2, 0, 0), "Ok"), "mx.far.test[192.0.2.1]:25"),
+    ),
+    text=BUILT_IN[ReportKind.RELAYED],
+)
+
+
+class TestASuccess:
+    def test_in_a_mailbox_is_delivered(self) -> None:
+        _, about_bob = status_of(parse(DELIVERED))
+        assert (about_bob["Action"], about_bob["Status"]) == ("delivered", "2.0.0")
+        assert "Remote-MTA" not in about_bob
+
+    def test_at_a_hop_that_reports_nothing_is_relayed(self) -> None:
+        _, about_bob = status_of(parse(RELAYED))
+        assert (about_bob["Action"], about_bob["Status"]) == ("relayed", "2.0.0")
+        assert about_bob["Remote-MTA"] == "dns; mx.far.test"
+        assert about_bob["Diagnostic-Code"] == "smtp; 250 2.0.0 Ok"
+
+    def test_of_an_address_that_stands_for_several_is_expanded(self) -> None:
+        row = RecipientReport(BOB, replies.ADDRESS_EXPANDED, "none", is_expanded=True)
+        message = parse(attrs.evolve(RELAYED, recipients=(row,)))
+        assert status_of(message)[1]["Action"] == "expanded"
+        assert "stands for several" in text_of(message)
+
+
+class TestWhatTheSenderNamed:
+    def test_comes_back_decoded(self) -> None:
+        row = attrs.evolve(FAILED.recipients[0], original_recipient="rfc822;bob+2Bx+3Dy@old.test")
+        report = attrs.evolve(FAILED, recipients=(row,), envelope_id="QQ+20314+2B")
+        about_message, about_bob = status_of(parse(report))
+        assert about_message["Original-Envelope-Id"] == "QQ 314+"
+        assert about_bob["Original-Recipient"] == "rfc822; bob+x=y@old.test"
+        assert about_bob["Final-Recipient"] == "rfc822; bob@far.test"
+
+    @pytest.mark.parametrize("written", [r"utf-8;j\x{FC}rgen@b.test", "utf-8;jürgen@b.test"])
+    def test_beyond_ascii_comes_back_in_ascii(self, written: str) -> None:
+        row = attrs.evolve(FAILED.recipients[0], original_recipient=written)
+        _, about_bob = status_of(parse(about(row)))
+        assert about_bob["Original-Recipient"] == r"utf-8; j\x{FC}rgen@b.test"
+
+    @pytest.mark.parametrize(
+        "written", [r"utf-8;a\x{0D}\x{0A}Evil:yes\x{D800}@b", "rfc822;a+0D+0AEvil:yes@b", "x;" + "ü" * 250]
+    )
+    def test_cannot_forge_a_field_nor_make_a_line_too_long(self, written: str) -> None:
+        row = attrs.evolve(FAILED.recipients[0], original_recipient=written)
+        _, about_bob = status_of(parse(about(row)))
+        assert "Evil" not in about_bob
+
+    def test_is_left_out_where_its_line_would_be_too_long(self) -> None:
+        row = attrs.evolve(FAILED.recipients[0], original_recipient="utf-8;" + "ü" * 240)
+        assert "Original-Recipient" not in status_of(parse(about(row)))[1]
+
+
+def third_part(report: DeliveryReport) -> EmailMessage:
+    message = email.message_from_bytes(compose(report), policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return parts_of(message)[2]
+
+
+class TestTheWholeMessage:
+    BODY = b"\r\nHello,\r\n.\r\n\r\nbye\r\n"
+
+    def test_comes_back_as_it_was(self) -> None:
+        data = compose(attrs.evolve(FAILED, original_rest=self.BODY))
+        assert data.isascii()
+        assert b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\n" in data
+        assert b"\r\n\r\n" + HEADER + self.BODY + b"\r\n--=_" in data
+
+    @pytest.mark.parametrize(
+        "rest", [b"\r\n\xff\r\n", b"\r\na\x00b\r\n", b"\r\n" + b"x" * 999 + b"\r\n", b"\r\na\nb\r\n"]
+    )
+    def test_that_no_7bit_way_carries_exactly_is_its_header(self, rest: bytes) -> None:
+        message = parse(attrs.evolve(FAILED, original_rest=rest))
+        assert header_of(message) == HEADER
+
+    def test_of_8bit_text_comes_back_to_a_reader_that_takes_it(self) -> None:
+        rest = "\r\nGrüße\r\n".encode()
+        report = attrs.evolve(FAILED, original_rest=rest, takes_utf8=True)
+        assert third_part(report).get_content_type() == "message/rfc822"
+        assert HEADER + rest in compose(report)
+
+    def test_and_a_boundary_in_it_do_not_meet(self) -> None:
+        rest = b"\r\n--=_20261124130000.123456.7C2A91F3.failed--\r\n"
+        assert third_part(attrs.evolve(FAILED, original_rest=rest)).get_content_type() == "message/rfc822"
+
+
+class TestAnAddressBeyondAscii:
+    REPORT = attrs.evolve(FAILED, recipients=(RecipientReport(JUERGEN, REFUSED, "mx"),), takes_utf8=True)
+    HEADER = "Subject: Grüße\r\n".encode()
+
+    def test_comes_as_it_is_to_a_reader_that_takes_it(self) -> None:
+        data = compose(self.REPORT)
+        assert b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n" in data
+        assert "\r\nFinal-Recipient: utf-8; jürgen@far.test\r\n".encode() in data
+
+    @pytest.mark.parametrize(
+        ("header", "kind"),
+        [
+            (HEADER, "message/global-headers"),
+            (b"Subject: Gr\xfc\xdfe\r\n", "text/rfc822-headers"),
+            (b"Subject: x\r\n", "text/rfc822-headers"),
+        ],
+    )
+    def test_and_its_header_come_in_the_form_that_fits(self, header: bytes, kind: str) -> None:
+        part = third_part(attrs.evolve(self.REPORT, original_header=header))
+        assert part.get_content_type() == kind
+
+    def test_and_its_whole_message_come_as_global(self) -> None:
+        report = attrs.evolve(self.REPORT, original_header=self.HEADER, original_rest=b"\r\nx\r\n")
+        assert third_part(report).get_content_type() == "message/global"
+
+    def test_of_the_original_recipient_counts_too(self) -> None:
+        row = RecipientReport(BOB, REFUSED, "mx", original_recipient=r"utf-8;j\x{FC}@b.test")
+        data = compose(attrs.evolve(self.REPORT, recipients=(row,)))
+        assert "\r\nOriginal-Recipient: utf-8; jü@b.test\r\n".encode() in data
