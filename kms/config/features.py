@@ -152,8 +152,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "queue": (
         (_works, "delivery_tasks retry_interval bounce_after warn_after"),
         (_works, "limits_apply_to_smarthost language"),
-        (_later, "trash_keeps"),
-        (_refused_when_on, "offline"),
+        (_works, "trash_keeps offline"),
     ),
     "antispam": ((_later, "tag_score block_score subject_prefix quarantine_address"),),
     "spf": ((_later_or_refused_when_blocking, "action"), (_later, "exempt_group")),

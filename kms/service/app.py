@@ -53,6 +53,7 @@ from kms.service.pop3_listener import Pop3Factory
 from kms.service.pop3_log import Pop3Logs
 from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
+from kms.service.queue_control import QueueControl
 from kms.service.queue_runner import QueueRunner
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -65,6 +66,7 @@ from kms.service.settings_rules import log_path, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
+from kms.service.withholding import Withholding
 from kms.store.bodies import BodyWriter, read_head, remove_body
 from kms.store.queue_store import QueueStore
 from kms.store.report_texts import ReportTexts
@@ -162,7 +164,9 @@ class App:
             lambda path: self.files.run(remove_body, path),
             self.mail_log,
             self.clock,
+            Withholding(settings.queue.offline),
         )
+        self.queue_control = QueueControl(self)
 
     def _build_guards(self, settings: Settings) -> None:
         self.notices = Notices(
@@ -324,6 +328,7 @@ class App:
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules
+        self.queue_control.use(settings)
         self.outbound.rules = outbound_rules(settings)
         self.routes.rules = routing_rules(settings, self.hostname)
         self.bounces.language = self.notices.language = settings.queue.language

@@ -158,7 +158,7 @@ class MailServer(service.Service):
     def _forget_old(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_store()).addErrback(
             lambda failure: self._log.failure(
-                "Old windows, decisions and counts could not be removed", failure
+                "Old windows, decisions, counts and trash could not be removed", failure
             )
         )
 
@@ -170,6 +170,7 @@ class MailServer(service.Service):
         self.app.alarms.sweep()
         self.app.gateways.sweep()
         await self.app.ledger.sweep()
+        await self.app.queue_control.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
