@@ -285,8 +285,8 @@ class QueueRunner:
 
     def _was_parked(self, attempt: Attempt, parked: str) -> None:
         self._let_go(attempt)
-        if not parked:
-            self.wake()
+        if not parked:  # whoever took it back comes first
+            self._clock.call_later(0, self.wake)
         elif parked not in self.withholding.standing():  # released while it was being parked
             freed = self._queue.unpark_ended(self.withholding.standing)
             freed.addCallbacks(
