@@ -37,11 +37,19 @@ class Server(Protocol):
     """The part of `App` that is needed."""
 
     settings: Settings
-    clock: Clock
-    database: Database
     directory: DirectoryCache
     outbound: Outbound
     runner: QueueRunner
+
+    @property
+    def clock(self) -> Clock:
+        """For all of it."""
+        ...
+
+    @property
+    def database(self) -> Database:
+        """The store."""
+        ...
 
 
 class QueueControl:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from kms.store.administration import NotFound
 from kms.store.bodies import body_path
 from kms.store.queue_query import QueryError
 from kms.store.queue_work import QueueOrder
-from tests.support.delivery_side import ALICE, DOMAIN, FAR, DeliverySide
+from tests.support.delivery_side import ALICE, DOMAIN, FAR, SMARTHOST, DeliverySide
 from tests.support.results import result_of
 from tests.support.senders import BUSY, TAKEN, AddressedSender, HeldSender
 
@@ -379,9 +379,7 @@ def test_the_forecast_is_what_the_scheduler_does(start: Start) -> None:
     assert [hour["bounce"] for hour in facts["hours"]][-1] == 1
 
 
-def _minutes(at: str, began: Any) -> float:
-    from datetime import datetime
-
+def _minutes(at: str, began: datetime) -> float:
     return (datetime.fromisoformat(at) - began) / MINUTE
 
 
@@ -396,8 +394,6 @@ def test_changed_rules_apply_to_what_is_queued_already(start: Start) -> None:
 
 
 def test_a_new_smarthost_takes_what_is_queued_already(start: Start) -> None:
-    from tests.support.delivery_side import SMARTHOST
-
     sender = HeldSender()
     side = start(sender)
     deferred(side)
