@@ -83,6 +83,9 @@ def main() -> int:
         kms.stop()
         fill(kms.data_dir / "kms.sqlite3", messages)
         seconds = _start(kms)
+        for _ in range(2):  # the best of three: the machine may be busy with others
+            kms.stop()
+            seconds = min(seconds, _start(kms))
         octets = resident_octets(kms.pid)
         page = min(_first_page(kms) for _ in range(3))
         tried = sqlite3.connect(kms.data_dir / "kms.sqlite3").execute(
