@@ -106,8 +106,10 @@ _refused_when_on = Row(Effect.NONE, _is_on, _is_on)
 
 _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "server": (
-        (_works, "hostname data_dir reports_dir hide_version shutdown_grace postmaster disclose_login"),
-        (_later, "submit_dir"),
+        (
+            _works,
+            "hostname data_dir reports_dir hide_version shutdown_grace postmaster disclose_login submit_dir",
+        ),
     ),
     "listen": (
         (_works, "smtp submission submissions pop3 pop3s lmtp proxy_protocol_from"),

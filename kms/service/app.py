@@ -64,6 +64,7 @@ from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
 from kms.service.settings_rules import log_path, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.submissions import Submissions
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
 from kms.service.withholding import Withholding
@@ -167,6 +168,7 @@ class App:
             Withholding(settings.queue.offline),
         )
         self.queue_control = QueueControl(self)
+        self.submissions = Submissions(self)
 
     def _build_guards(self, settings: Settings) -> None:
         self.notices = Notices(
