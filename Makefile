@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run check test e2e crash power-cut bench fuzz load clean
+.PHONY: run check test e2e crash power-cut bench fuzz load backlog clean
 
 run: .venv/installed
 	@etc/demo/start
@@ -46,6 +46,10 @@ fuzz: .venv/dev
 # LOAD=--short is a fifth of the attack.
 load: .venv/dev
 	ulimit -n 20000 && $(BIN)/python -m tests.load $(LOAD)
+
+# 100,000 deferred messages: time of a restart, of the first page, and memory.
+backlog: .venv/dev
+	$(BIN)/python -m tests.load.backlog $(BACKLOG)
 
 bench: .venv/dev
 	$(BIN)/python -m bench $(BENCH)

@@ -19,6 +19,7 @@ from kms.cli.aliases import alias
 from kms.cli.failure import CommandFailed
 from kms.cli.fsck import fsck
 from kms.cli.limits import blocks, limits
+from kms.cli.queue import mailq, queue
 from kms.cli.reports import reports
 from kms.cli.server import check, reload_, status
 from kms.cli.session import Session
@@ -43,13 +44,10 @@ def kmsctl(context: click.Context, config: Path, is_json: bool) -> None:
     context.obj = Session(config, is_json)
 
 
-@click.group()
-def queue() -> None:
-    """The queue."""
-
-
 queue.add_command(fsck)
-for command in (check, user, alias, windows, limits, blocks, queue, why, explain, status, reload_, reports):
+for command in (
+    check, user, alias, queue, mailq, windows, limits, blocks, why, explain, status, reload_, reports,
+):  # fmt: skip
     kmsctl.add_command(command)
 
 

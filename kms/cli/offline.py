@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from kms.cli import failure
 from kms.cli.failure import CommandFailed
+from kms.cli.queue_offline import OfflineQueue
 from kms.config.settings import Settings
 from kms.domain.address_group import parse_client_address
 from kms.store import administration, fsck, relay_windows
@@ -140,6 +141,11 @@ class OfflineStore:
 
     def _find_faults(self, store: Connection) -> list[fsck.Fault]:
         return fsck.find_faults(store, self._settings.server.data_dir, datetime.now(UTC), is_offline=True)
+
+    @property
+    def queue(self) -> OfflineQueue:
+        """See `Administration`."""
+        return OfflineQueue(self._run, self._settings)
 
     def tell_why(self, identifier: str) -> _Facts:
         """See `Administration`."""

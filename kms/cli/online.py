@@ -11,6 +11,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from kms.cli.connection import call
+from kms.cli.queue_online import OnlineQueue
 
 _Facts = dict[str, Any]
 
@@ -72,6 +73,11 @@ class OnlineServer:
     def check_queue(self) -> _Facts:
         """See `Administration`."""
         return cast(_Facts, self._call("GET", "queue/fsck"))
+
+    @property
+    def queue(self) -> OnlineQueue:
+        """See `Administration`."""
+        return OnlineQueue(self._call)
 
     def tell_why(self, identifier: str) -> _Facts:
         """See `Administration`."""

@@ -70,6 +70,9 @@ def _tell_event(event: dict[str, Any]) -> Iterator[str]:
             about = f" {decision['about']}" if decision["about"] else ""
             yield f"  {decision['stage']}{about}: {decision['rule']}"
         return
+    if "order" in event:
+        yield f"{event['at']} {event['order']} by {event['by']}"
+        return
     yield f"{event['at']} tried"
     for outcome in event["outcomes"]:
         yield f"  {outcome['to']}: {outcome['status']}, {outcome['where']}: {outcome['reply']}"

@@ -261,6 +261,7 @@ HOSTS_WITHOUT_ADDRESS = Reply(550, EnhancedStatus(5, 4, 4), "no mail server of t
 NO_HOST_ANSWERED = Reply(450, status.NO_ANSWER_FROM_HOST, "no server of the domain answered")
 CONNECTION_LOST = Reply(450, status.BAD_CONNECTION, "the connection was lost")
 NEEDS_CONVERSION = Reply(554, status.CONVERSION_NEEDED, "the server takes no 8-bit text")
+RETURNED_BY_OPERATOR = Reply(554, EnhancedStatus(5, 3, 0), "returned by the administrator")
 DELIVERY_EXPIRED = Reply(554, EnhancedStatus(5, 4, 7), "not delivered in time")
 DELIVERED_TO_LOOP = Reply(554, status.ROUTING_LOOP, "the message was in this mailbox already: a mail loop")
 

@@ -1,7 +1,6 @@
-"""One attempt at one entry: what is still missing, and what has come so far.
+"""One attempt at one entry of the queue: what has been tried, what came of it, and what is withheld.
 
-Flow: service/queue_runner begins it, mailboxes and outgoing transactions fill in the outcomes, policy/settlement
-judges it when no group is left.
+Flow: the queue runner makes one for each entry that it begins, and forgets it when its outcome stands in the store.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ class Attempt:
         groups_left: mailboxes and outgoing transactions that have not answered yet.
         outcomes: so far, by recipient id.
         through_smarthost: ids of the recipients whose way is a smarthost.
+        withheld: why recipients are not tried, of those that are not; "" = taken back before their turn.
     """
 
     entry: QueueEntry
@@ -34,6 +34,12 @@ class Attempt:
     outcomes: dict[int, tuple[Recipient, Outcome]] = attrs.field(factory=dict)
     through_smarthost: set[int] = attrs.field(factory=set)
     destinations: list[str] = attrs.field(factory=list)
+    withheld: list[str] = attrs.field(factory=list)
+
+    @property
+    def why_withheld(self) -> str:
+        """The reason to park the entry; "" where some recipients were only taken back, and are to be judged anew."""
+        return "" if "" in self.withheld else next(iter(self.withheld), "")
 
     def tried(self) -> list[TriedRecipient]:
         """The recipients with what came of them, in the order of their ids."""

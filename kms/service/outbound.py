@@ -21,6 +21,7 @@ from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred as DeferredOutcome
 from kms.domain.outcome import Failed, Outcome
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.routing import reroute
 from kms.ports import Sender
 from kms.service.route_finder import RouteFinder
 
@@ -36,13 +37,15 @@ class Transmission:
     """One message to one destination: one outgoing transaction.
 
     Attributes:
-        done: called once with an outcome for each recipient, and whether a smarthost was the way.
+        done: called once with an outcome for each recipient, and whether a smarthost was the way;
+        withdrawn: called instead, where an operator takes it back before its turn.
     """
 
     entry: QueueEntry
     recipients: tuple[Recipient, ...]
     content: Content
     done: Callable[[dict[int, Outcome], bool], None]
+    withdrawn: Callable[[], None] = lambda: None
 
 
 @attrs.define
@@ -113,6 +116,17 @@ class Outbound:
             self._forget_idle(found)
         self._start_more()
 
+    def withdraw(self, is_meant: Callable[[Transmission], bool]) -> None:
+        """Take back what waits for its turn; what is under way goes on."""
+        for destination in list(self._destinations.values()):
+            meant = [transmission for transmission in destination.waiting if is_meant(transmission)]
+            if meant:
+                left = [transmission for transmission in destination.waiting if not is_meant(transmission)]
+                destination.waiting = deque(left)
+                self._forget_idle(destination)
+            for transmission in meant:
+                transmission.withdrawn()
+
     def drain(self) -> Deferred[None]:
         """Start nothing more; fires when what is under way has ended."""
         self._drained = Deferred()
@@ -160,9 +174,10 @@ class Outbound:
         sent.addErrback(lambda failure: self._log.failure("An outcome could not be recorded", failure))
 
     async def _send(self, domain: str, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
-        if not domain and not self._routes.rules.smarthosts:
+        next_hop = transmission.entry.next_hop
+        if not domain and not next_hop and not self._routes.rules.smarthosts:
             raise SmarthostGone
-        route = await self._routes.find(domain)
+        route = reroute(next_hop, self._routes.rules) if next_hop else await self._routes.find(domain)
         if isinstance(route, (DeferredOutcome, Failed)):
             return {recipient.recipient_id: route for recipient in transmission.recipients}, False
         outcomes = await self._sender.send(

@@ -280,7 +280,6 @@ class TestWhatIsNotThereYet:
             "[delivery]\nsmarthost_auth = pop3",
             "[routes]\nexample.net = mx",
             "[store]\ndatabase = postgresql://kms@db/kms",
-            "[queue]\noffline = yes",
             "[spf]\naction = block",
             "[caller_id]\naction = block",
             "[dmarc]\naction = block",

@@ -81,7 +81,7 @@ class TestAServerThatWasPutTogether:
         body.write_bytes(b"x")
         app.bodies.start()
         try:
-            app.reactor.wait_for(app.runner._remove_body(str(body)))
+            app.reactor.wait_for(app.runner.remove_body(str(body)))
         finally:
             app.bodies.stop()
         assert not body.exists()
