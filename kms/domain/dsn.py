@@ -45,7 +45,7 @@ _MAX_REPLY_OCTETS = 500
 _TEXT_COLUMNS = 72
 _CLASSES = {ReportKind.FAILED: 5, ReportKind.DELAYED: 4, ReportKind.DELIVERED: 2, ReportKind.RELAYED: 2}
 _WITHOUT_SERVER = ("", "none", "local")
-_NOT_TEXT = re.compile(rb"[\x00\r\n]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
 
 
@@ -198,7 +198,7 @@ def _may_pass(content: bytes, takes_8bit: bool) -> bool:
     if not takes_8bit and not content.isascii():
         return False
     lines = content.split(b"\r\n")
-    return not any(len(line) > MAX_LINE_OCTETS or _NOT_TEXT.search(line) for line in lines)
+    return not any(len(line) > MAX_LINE_OCTETS or _CONTROL.search(line) for line in lines)
 
 
 def _is_utf8(octets: bytes) -> bool:

@@ -10,8 +10,11 @@ stores them in the transaction that removes the recipients.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+
+import attrs
 
 from kms.domain import reply
 from kms.domain.dsn import RecipientReport
@@ -107,13 +110,21 @@ def _make_row(
 ) -> RecipientReport:
     return RecipientReport(
         original=recipient.original,
-        reply=answer,
+        reply=attrs.evolve(answer, text=_hide_target(recipient, answer.text)),
         where=where,
-        last_status=last_status,
+        last_status=_hide_target(recipient, last_status),
         will_retry_until=will_retry_until,
         original_recipient="" if recipient.request is None else recipient.request.original_recipient,
         is_expanded=is_expanded,
     )
+
+
+def _hide_target(recipient: Recipient, words: str) -> str:
+    """Put the address that the sender knows in the place of the one an alias leads to: servers like to repeat it."""
+    if recipient.forward_path == recipient.original:
+        return words
+    target = re.compile(re.escape(str(recipient.forward_path)), re.IGNORECASE)
+    return target.sub(lambda _: str(recipient.original), words)
 
 
 def _once_each(rows: Iterable[RecipientReport]) -> tuple[RecipientReport, ...]:

@@ -158,6 +158,16 @@ class TestAnAddressThatStandsForSeveral:
         assert row.original == LIST
 
 
+def test_a_servers_words_do_not_tell_the_target_behind_an_alias() -> None:
+    target = Recipient(1, SECRETS[0], LIST)
+    words = Reply(550, GONE.status, "<Secret@hidden.test>: nobody here")
+    (row,) = choose((target, Failed(words, WHERE)))[FAILED]
+    assert row.reply == Reply(550, GONE.status, "<sales@example.test>: nobody here")
+    late = Deferred(Reply(451, BUSY.status, "secret@hidden.test is busy"), WHERE)
+    (row,) = choose((target, late), age=4 * DAY)[FAILED]
+    assert row.last_status == "451 4.3.0 sales@example.test is busy"
+
+
 @pytest.mark.parametrize(
     ("request_of", "wanted"),
     [
