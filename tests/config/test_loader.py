@@ -261,6 +261,8 @@ class TestWhatIsNotThereYet:
             "[relay]\ngateway_alarm = 0",
             "[spamassassin]\naction = off",
             "[delivery]\ntls = off",
+            "[delivery]\ntls = require",
+            "[delivery]\ntls = verify",
             "[dnsbl]\nx = dnsbl.example, off",
             "[log]\nmail = other.log",
             "[log]\nmail = stdout",
@@ -275,8 +277,6 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[delivery]\ntls = require",
-            "[delivery]\ntls = verify",
             "[delivery]\nsmarthost_auth = pop3",
             "[routes]\nexample.net = mx",
             "[store]\ndatabase = postgresql://kms@db/kms",
