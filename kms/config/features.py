@@ -177,7 +177,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
 _FREE_SECTIONS = {
     "domain_aliases": _works,
     "address_groups": _works,
-    "routes": _refused_when_on,
+    "routes": _works,
     "dnsbl": _later_or_refused_when_blocking,
 }
 

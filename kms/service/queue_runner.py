@@ -219,10 +219,12 @@ class QueueRunner:
         local = []
         for recipient in entry.envelope.recipients:
             domain = recipient.forward_path.domain
-            if classify_domain(directory, domain) is DomainKind.LOCAL:
+            is_local = classify_domain(directory, domain) is DomainKind.LOCAL
+            if is_local and not self._outbound.takes_over(domain):
                 local.append(recipient)
             else:
-                abroad.setdefault(self._outbound.destination_of(domain), []).append(recipient)
+                destination = self._outbound.destination_of(domain, entry.reverse_path)
+                abroad.setdefault(destination, []).append(recipient)
         attempt.groups_left = len(local) + len(abroad)
         for recipient in local:
             self._local.deliver(LocalRecipient(entry, recipient, content, self._local_done))
