@@ -16,7 +16,6 @@ import attrs
 from kms.config.antispam_settings import Act, Action, DnsblZone, RaterAction
 from kms.config.delivery_settings import SmarthostAuth
 from kms.config.network_kinds import Database
-from kms.domain.next_hop import TlsPolicy
 
 Test = Callable[[Any], bool]
 
@@ -145,9 +144,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     ),
     "delivery": (
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
-        (_works, "connections_per_destination messages_per_connection"),
+        (_works, "connections_per_destination messages_per_connection tls"),
         (Row(Effect.WORKS, _never, _any_of(SmarthostAuth.POP3)), "smarthost_auth"),
-        (Row(Effect.WORKS, _never, _any_of(TlsPolicy.REQUIRE, TlsPolicy.VERIFY)), "tls"),
         (_later, "smarthost_pop3 smarthost_pop3_every mta_sts dane rate_per_destination archive_to"),
     ),
     "dns": ((_works, "nameservers timeout"),),
@@ -180,7 +178,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
 _FREE_SECTIONS = {
     "domain_aliases": _works,
     "address_groups": _works,
-    "routes": _refused_when_on,
+    "routes": _works,
     "dnsbl": _later_or_refused_when_blocking,
 }
 

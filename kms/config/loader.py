@@ -20,8 +20,10 @@ from kms.config.group_reader import read_groups
 from kms.config.ini import Entry, Section, parse_ini
 from kms.config.kinds import METADATA_KEY, Setting, Surroundings, locate, read_domain
 from kms.config.problems import ConfigError, Problem, ValueFault, suggest
+from kms.config.route_kinds import parse_route_key, parse_route_target
 from kms.config.settings import Settings
 from kms.domain.language import find_languages
+from kms.policy.route_table import RouteTarget
 
 FREE_SECTIONS = ("domain_aliases", "address_groups", "routes", "dnsbl")
 _MOST_SECRET_OCTETS = 64 * 1024
@@ -181,8 +183,19 @@ class _Loader:
                 zones[key] = DNSBL_ZONE.parse(entry.value, self._surroundings)
             except ValueFault as fault:
                 self._complain(entry.line, "dnsbl", key, str(fault))
-        routes = {key: entry.value for key, entry in self._entries("routes").items()}
-        return {"domain_aliases": aliases, "dnsbl": zones, "routes": routes}
+        return {"domain_aliases": aliases, "dnsbl": zones, "routes": self._read_routes()}
+
+    def _read_routes(self) -> dict[str, RouteTarget]:
+        routes: dict[str, RouteTarget] = {}
+        for key, entry in self._entries("routes").items():
+            try:
+                line = parse_route_key(key)
+                if line in routes:
+                    raise ValueFault(f"there is a line for {line} already")
+                routes[line] = parse_route_target(entry.value.replace("\n", " "))
+            except ValueFault as fault:
+                self._complain(entry.line, "routes", key, str(fault))
+        return routes
 
     def _judge_effects(self, settings: Settings) -> list[str]:
         warnings = []

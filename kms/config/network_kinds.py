@@ -105,12 +105,13 @@ def _read_host(host: str, text: str) -> str:
 def _parse_nameservers(text: str, near: Surroundings) -> tuple[HostPort, ...]:
     servers = tuple(map(parse_host_port, split_list(text)))
     for server in servers:
-        if not _is_ip_address(server.host):
+        if not is_ip_address(server.host):
             raise ValueFault(f'"{server}" is no IP address; a name server cannot be named by a name')
     return servers
 
 
-def _is_ip_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
+    """Say whether a host is written as an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

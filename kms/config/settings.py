@@ -22,6 +22,7 @@ from kms.config.delivery_settings import (
 )
 from kms.config.network_kinds import HostPort
 from kms.config.relay_settings import DomainsSettings, LimitsSettings, RelaySettings
+from kms.config.route_kinds import make_hop
 from kms.config.server_settings import (
     AccessSettings,
     AuthSettings,
@@ -34,18 +35,16 @@ from kms.config.server_settings import (
     TlsSettings,
 )
 from kms.domain.account import Directory
-from kms.domain.address_group import AddressGroup, build_groups, parse_client_address
-from kms.domain.next_hop import HopCredentials, NextHop
+from kms.domain.address_group import AddressGroup, build_groups
+from kms.domain.next_hop import HopCredentials, NextHop, TlsPolicy
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
 from kms.policy.limits import ClientLimits, Limit
 from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
 from kms.policy.retry import RetryRules
+from kms.policy.route_table import RouteTable, RouteTarget
 from kms.policy.transaction import TransactionRules
-
-_SMTP_PORT = 25
-_SUBMISSIONS_PORT = 465
 
 
 @attrs.frozen
@@ -55,7 +54,7 @@ class Settings:
     Attributes:
         domain_aliases: other name -> local domain.
         address_groups: all groups by name, the predefined one among them.
-        routes: sender or domain -> route, as written.
+        routes: sender or recipient domain -> where its mail goes.
         dnsbl: name -> black list.
         warnings: one line for each key that has no effect yet though its value asks for something.
     """
@@ -73,7 +72,7 @@ class Settings:
     relay: RelaySettings = attrs.field(factory=RelaySettings)
     limits: LimitsSettings = attrs.field(factory=LimitsSettings)
     delivery: DeliverySettings = attrs.field(factory=DeliverySettings)
-    routes: dict[str, str] = attrs.field(factory=dict)
+    routes: dict[str, RouteTarget] = attrs.field(factory=dict)
     dns: DnsSettings = attrs.field(factory=DnsSettings)
     queue: QueueSettings = attrs.field(factory=QueueSettings)
     antispam: filters.AntispamSettings = attrs.field(factory=filters.AntispamSettings)
@@ -176,15 +175,18 @@ class Settings:
         delivery = self.delivery
         logs_in = delivery.smarthost_auth is SmarthostAuth.SMTP
         credentials = HopCredentials(delivery.smarthost_user, delivery.smarthost_password)
-        port = place.port or _SMTP_PORT
-        return NextHop(
-            place.host,
-            (place.host,) if _is_address(place.host) else (),
-            port,
-            delivery.tls,
-            is_tls_at_once=port == _SUBMISSIONS_PORT,
-            credentials=credentials if logs_in else None,
-        )
+        return attrs.evolve(make_hop(place), tls=delivery.tls, credentials=credentials if logs_in else None)
+
+    @property
+    def route_table(self) -> RouteTable:
+        """The lines of [routes]; the TLS policy counts for them too, but for sockets of this machine."""
+        lines = {key: self._secure(target) for key, target in self.routes.items()}
+        return RouteTable(lines, frozenset(self.domains.local))
+
+    def _secure(self, target: RouteTarget) -> RouteTarget:
+        if not isinstance(target, NextHop):
+            return target
+        return attrs.evolve(target, tls=TlsPolicy.OFF if target.is_local_socket else self.delivery.tls)
 
     @property
     def directory(self) -> Directory:
@@ -225,11 +227,3 @@ class Settings:
     def lock_path(self) -> Path:
         """File whose lock says that somebody works on the data folder."""
         return self.server.data_dir / "lock"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        parse_client_address(host)
-    except ValueError:
-        return False
-    return True

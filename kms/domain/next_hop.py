@@ -30,8 +30,9 @@ class NextHop:
 
     Attributes:
         host: its name, for the log, SNI and the certificate.
-        addresses: IP addresses in the order to try; empty when the name has yet to be looked up (a smarthost).
-        port: TCP port.
+        addresses: IP addresses in the order to try, or the one path of a Unix socket; empty when the name has
+            yet to be looked up (a smarthost, a `[routes]` line).
+        port: TCP port; 0 for a Unix socket.
         tls: policy for the connection.
         is_tls_at_once: TLS from the first octet (port 465).
         credentials: for SMTP AUTH; None where the server asks for none.
@@ -45,3 +46,8 @@ class NextHop:
     is_tls_at_once: bool = False
     credentials: HopCredentials | None = None
     is_lmtp: bool = False
+
+    @property
+    def is_local_socket(self) -> bool:
+        """It is reached through a Unix socket, so nobody listens on the way."""
+        return any(address.startswith("/") for address in self.addresses)

@@ -240,6 +240,11 @@ TOO_MANY_HOPS = Reply(554, status.ROUTING_LOOP, "Too many Received fields: a mai
 TROUBLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "Temporary trouble here, try again later")
 
 
+def refused_by_route(text: str) -> Reply:
+    """What a `[routes]` line `error:text` says."""
+    return Reply(550, EnhancedStatus(5, 7, 1), text)
+
+
 def queued(queue_id: str) -> Reply:
     """Take responsibility; said only after the commit (RFC 5321 6.1)."""
     return Reply(250, status.OK, f"Ok: queued as {queue_id}")
@@ -278,6 +283,6 @@ UNEXPECTED_ANSWER = Reply(451, EnhancedStatus(4, 5, 0), "the server's answer mak
 TLS_NOT_OFFERED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 4), "TLS is required, and not offered")
 TLS_FAILED_AT_HOP = Reply(454, EnhancedStatus(4, 7, 5), "TLS with the server failed")
 LOGIN_NOT_OFFERED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 0), "the server offers no way to log in")
-SMARTHOST_LOOKUP_FAILED = Reply(451, status.DIRECTORY_TROUBLE, "the smarthost cannot be looked up now")
+SMARTHOST_LOOKUP_FAILED = Reply(451, status.DIRECTORY_TROUBLE, "the next hop cannot be looked up now")
 CONTENT_UNREADABLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "the message cannot be read from the spool now")
 LOGIN_REFUSED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 0), "the server refused our login")

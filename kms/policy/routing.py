@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from kms.domain import reply
+from kms.domain.address import Mailbox
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
@@ -30,6 +31,7 @@ from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed
 from kms.domain.private_address import is_private, parse_address, unwrap
 from kms.domain.reply import Reply
+from kms.policy.route_table import ByMx, Refusal, RouteTable
 
 MAX_EXCHANGERS = 20
 """How many hosts of one domain are ever looked up: hundreds of records must not cost hundreds of queries."""
@@ -43,6 +45,7 @@ class RoutingRules:
 
     Attributes:
         smarthosts: all mail goes to these, in order; empty = direct delivery.
+        table: the lines of `[routes]`, which come first.
         tls: policy for direct delivery; a smarthost carries its own.
         direct_port: of the receiving servers.
         allow_private_hosts: connect to loopback and private addresses too.
@@ -52,6 +55,7 @@ class RoutingRules:
     """
 
     smarthosts: tuple[NextHop, ...] = ()
+    table: RouteTable = attrs.field(factory=RouteTable)
     tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     direct_port: int = 25
     allow_private_hosts: bool = False
@@ -73,11 +77,30 @@ class Route:
     through_smarthost: bool = False
 
 
-def route_without_dns(domain: str, rules: RoutingRules) -> Route | Deferred | Failed | None:
-    """Route what needs no question: everything where there are smarthosts, and address literals.
+def name_destination(domain: str, sender: Mailbox | None, rules: RoutingRules) -> str:
+    """Name the destination that mail of `sender` to `domain` shares connections, limits and back-off with.
+
+    Returns:
+        The hop of its `[routes]` line; "" for the smarthost; else the domain itself.
+    """
+    match rules.table.find(sender, domain):
+        case NextHop() as hop:
+            protocol = "lmtp" if hop.is_lmtp else "smtp"
+            return f"{protocol}:{hop.addresses[0] if hop.is_local_socket else hop.host}:{hop.port}"
+        case None if rules.smarthosts:
+            return ""
+        case _:
+            return domain
+
+
+def route_without_dns(
+    domain: str, rules: RoutingRules, sender: Mailbox | None = None
+) -> Route | Deferred | Failed | None:
+    """Route what needs no question: `[routes]` lines, the rest where there are smarthosts, address literals.
 
     Args:
         domain: of the recipient, in the form that `Mailbox.domain` has.
+        sender: the reverse-path.
 
     Returns:
         None when the DNS must be asked.
@@ -85,8 +108,15 @@ def route_without_dns(domain: str, rules: RoutingRules) -> Route | Deferred | Fa
     RFC 5321 4.1.3: "[192.0.2.1]" and "[IPv6:2001:db8::1]" name the server itself. What may not be connected
     to through an MX record may not be so either.
     """
-    if rules.smarthosts:
-        return Route(tuple(_with_literal_address(hop) for hop in rules.smarthosts), through_smarthost=True)
+    match rules.table.find(sender, domain):
+        case NextHop() as hop:
+            return Route((hop,))
+        case Refusal(text):
+            return _fail(reply.refused_by_route(text))
+        case None if rules.smarthosts:
+            return Route(tuple(map(_with_literal_address, rules.smarthosts)), through_smarthost=True)
+        case ByMx() | None:
+            pass
     if not domain.startswith("["):
         return None
     address = parse_address(domain)

@@ -161,7 +161,8 @@ class ClientConnection(TwistedProtocol):
 
     def connectionMade(self) -> None:
         """Wait for the greeting, or begin TLS."""
-        self.transport.setTcpNoDelay(True)
+        if hasattr(self.transport, "setTcpNoDelay"):  # a Unix socket has none
+            self.transport.setTcpNoDelay(True)
         self._tools.pool.add(self)
         self._touch()
         if self._is_tls_at_once:

@@ -1,8 +1,9 @@
 """Outgoing transactions: at most so many at one moment in all, and so many to one destination.
 
-Destinations take turns, so that one with much mail does not hold up the others. A destination is a domain, or
-the smarthost for everything foreign. A transaction whose outcome is not yet committed still counts for its
-destination: at most two of them stand for each connection, which bounds what a crash can send twice.
+Destinations take turns, so that one with much mail does not hold up the others. A destination is a domain, the
+hop of a `[routes]` line, or the smarthost for everything else. A transaction whose outcome is not yet
+committed still counts for its destination: at most two of them stand for each connection, which bounds what a
+crash can send twice.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kms.domain import reply
+from kms.domain.address import Mailbox
 from kms.domain.content import Content
 from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred as DeferredOutcome
 from kms.domain.outcome import Failed, Outcome
 from kms.domain.queue_entry import QueueEntry
-from kms.policy.routing import reroute
+from kms.policy.routing import Route, name_destination, reroute
 from kms.ports import Sender
 from kms.service.route_finder import RouteFinder
 
 NOWHERE = "none"
 
 
-class SmarthostGone(Exception):
-    """A reload took the smarthost away while the message waited for its turn; the next attempt goes elsewhere."""
+class RouteChanged(Exception):
+    """A reload gave the message another way while it waited for its turn; the next attempt takes that."""
 
 
 @attrs.frozen
@@ -95,9 +97,13 @@ class Outbound:
         """Outgoing transactions at this moment."""
         return self._running
 
-    def destination_of(self, domain: str) -> str:
-        """The destination of a domain's mail: itself, or "" for the smarthost."""
-        return "" if self._routes.rules.smarthosts else domain
+    def destination_of(self, domain: str, sender: Mailbox | None = None) -> str:
+        """The destination of a domain's mail: a `[routes]` hop, "" for the smarthost, or the domain itself."""
+        return name_destination(domain, sender, self._routes.rules)
+
+    def takes_over(self, domain: str) -> bool:
+        """Say whether a `[routes]` line takes a local domain's mail away from its Maildirs."""
+        return self._routes.rules.table.takes_over(domain)
 
     def submit(self, destination: str, transmission: Transmission) -> None:
         """Let a transaction wait for its turn."""
@@ -173,11 +179,14 @@ class Outbound:
         sent.addCallback(self._sent, destination, transmission)
         sent.addErrback(lambda failure: self._log.failure("An outcome could not be recorded", failure))
 
-    async def _send(self, domain: str, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
-        next_hop = transmission.entry.next_hop
-        if not domain and not next_hop and not self._routes.rules.smarthosts:
-            raise SmarthostGone
-        route = reroute(next_hop, self._routes.rules) if next_hop else await self._routes.find(domain)
+    async def _send(self, destination: str, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
+        if self._destinations_now(transmission) != {destination}:
+            raise RouteChanged
+        domain, entry = transmission.recipients[0].forward_path.domain, transmission.entry
+        if entry.next_hop:
+            route: Route | DeferredOutcome | Failed = reroute(entry.next_hop, self._routes.rules)
+        else:
+            route = await self._routes.find(domain, entry.reverse_path)
         if isinstance(route, (DeferredOutcome, Failed)):
             return {recipient.recipient_id: route for recipient in transmission.recipients}, False
         outcomes = await self._sender.send(
@@ -185,10 +194,17 @@ class Outbound:
         )
         return outcomes, route.through_smarthost
 
+    def _destinations_now(self, transmission: Transmission) -> set[str]:
+        """Where the mail would go by the rules of now: a reload may have changed them."""
+        if transmission.entry.next_hop:
+            return {transmission.entry.next_hop}
+        domains = {recipient.forward_path.domain for recipient in transmission.recipients}
+        return {self.destination_of(domain, transmission.entry.reverse_path) for domain in domains}
+
     def _trouble(self, failure: Failure, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
         self._log.failure("An outgoing transaction failed within kms", failure)
         trouble = DeferredOutcome(reply.TROUBLE, NOWHERE)
-        through_smarthost = bool(self._routes.rules.smarthosts)
+        through_smarthost = "" in self._destinations_now(transmission)
         return {recipient.recipient_id: trouble for recipient in transmission.recipients}, through_smarthost
 
     def _sent(

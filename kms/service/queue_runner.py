@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kms.domain import reply
+from kms.domain.account import Directory
 from kms.domain.content import Content
 from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred as DeferredOutcome
@@ -214,14 +215,18 @@ class QueueRunner:
             domain = recipient.forward_path.domain
             if entry.is_given_up:
                 attempt.outcomes[recipient.recipient_id] = (recipient, _RETURNED)
-            elif classify_domain(directory, domain) is DomainKind.LOCAL:
+            elif self._has_mailbox_here(directory, domain):
                 local.append(recipient)
             elif reason := self.withholding.reason(entry, domain):
                 attempt.withheld.append(reason)
             else:
-                destination = entry.next_hop or self._outbound.destination_of(domain)
+                destination = entry.next_hop or self._outbound.destination_of(domain, entry.reverse_path)
                 abroad.setdefault(destination, []).append(recipient)
         return local, abroad
+
+    def _has_mailbox_here(self, directory: Directory, domain: str) -> bool:
+        is_local = classify_domain(directory, domain) is DomainKind.LOCAL
+        return is_local and not self._outbound.takes_over(domain)
 
     def _local_done(self, item: LocalRecipient, outcome: Outcome) -> None:
         attempt = self._attempts[item.entry.number]

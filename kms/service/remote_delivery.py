@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -73,10 +73,12 @@ class RemoteDeliverySettings:
 
 
 def tcp_connector(reactor: Any, connect_time: timedelta = CONNECT_TIME) -> Connector:
-    """Make the connector of the real network: TCP over IPv4 or IPv6, by the form of the address."""
+    """Make the connector of the real network: TCP over IPv4 or IPv6, or a Unix socket, by the form of the address."""
     seconds = connect_time.total_seconds()
 
     def connect(address: str, port: int) -> IStreamClientEndpoint:
+        if address.startswith("/"):
+            return UNIXClientEndpoint(reactor, address, timeout=seconds)
         endpoint = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
         return endpoint(reactor, address, port, timeout=seconds)
 
@@ -243,7 +245,7 @@ def _lacking_utf8(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
 
 
 def _where(hop: NextHop, address: str) -> str:
-    return f"{hop.host}[{address}]:{hop.port}"
+    return f"{hop.host}[{address}]" if hop.is_local_socket else f"{hop.host}[{address}]:{hop.port}"
 
 
 def _key(hop: NextHop, address: str) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from random import Random
 from twisted.internet.defer import Deferred as Awaited
 from twisted.internet.defer import gatherResults
 
+from kms.domain.address import Mailbox
 from kms.domain.dns_answer import AddressAnswer, Addresses, MailExchanger
 from kms.domain.outcome import Deferred, Failed
 from kms.policy.routing import (
@@ -68,10 +69,10 @@ class RouteFinder:
         self._random = random
         self._is_own_address = is_own_address
 
-    async def find(self, domain: str) -> Route | Deferred | Failed:
-        """Find the next hops for mail to `domain`; an address literal is a domain too."""
+    async def find(self, domain: str, sender: Mailbox | None = None) -> Route | Deferred | Failed:
+        """Find the next hops for mail of `sender` to `domain`; an address literal is a domain too."""
         rules = self.rules
-        known = route_without_dns(domain, rules)
+        known = route_without_dns(domain, rules, sender)
         if known is not None:
             return known
         ranked = rank_exchangers(domain, await self._resolver.lookup_mx(domain), rules, self._random.shuffle)

@@ -27,6 +27,7 @@ def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
     delivery = settings.delivery
     return RoutingRules(
         smarthosts=settings.smarthosts,
+        table=settings.route_table,
         tls=delivery.tls,
         direct_port=delivery.direct_port,
         allow_private_hosts=delivery.allow_private_hosts,

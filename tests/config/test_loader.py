@@ -124,8 +124,21 @@ def test_a_missing_local_domain_is_told_without_a_line() -> None:
 
 
 def test_a_fault_is_one_line_also_where_the_value_it_quotes_has_two() -> None:
-    fault = only_fault_of("[routes]\nb.test = error:no\n  and more\n")
-    assert fault.startswith('4: [routes] b.test: "error:no and more"')
+    fault = only_fault_of("[routes]\nb.test = smtp\n  and more\n")
+    assert fault.startswith('4: [routes] b.test: "smtp and more" is no route')
+
+
+def test_routes_are_kept_by_whom_they_are_for() -> None:
+    routes = read(
+        "[routes]\nA@B.test = mx\n@c.test = error:no\nd.test = smtp:x.test\n*.e.test = lmtp:unix:/l\n"
+    ).routes
+    assert list(routes) == ["a@b.test", "@c.test", "d.test", "*.e.test"]
+
+
+def test_a_second_route_for_the_same_mail_is_a_fault() -> None:
+    assert only_fault_of("[routes]\nb.test = mx\nB.test = mx\n").endswith(
+        "there is a line for b.test already"
+    )
 
 
 def test_a_value_with_a_fault_is_not_blamed_twice() -> None:
@@ -261,6 +274,9 @@ class TestWhatIsNotThereYet:
             "[relay]\ngateway_alarm = 0",
             "[spamassassin]\naction = off",
             "[delivery]\ntls = off",
+            "[delivery]\ntls = require",
+            "[delivery]\ntls = verify",
+            "[routes]\nexample.net = mx",
             "[dnsbl]\nx = dnsbl.example, off",
             "[log]\nmail = other.log",
             "[log]\nmail = stdout",
@@ -275,10 +291,7 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[delivery]\ntls = require",
-            "[delivery]\ntls = verify",
             "[delivery]\nsmarthost_auth = pop3",
-            "[routes]\nexample.net = mx",
             "[store]\ndatabase = postgresql://kms@db/kms",
             "[spf]\naction = block",
             "[caller_id]\naction = block",

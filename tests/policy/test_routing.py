@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from kms.domain import reply
+from kms.domain.address import Mailbox
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
@@ -16,11 +17,13 @@ from kms.domain.dns_answer import (
 )
 from kms.domain.next_hop import HopCredentials, NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed
+from kms.policy.route_table import ByMx, Refusal, RouteTable, RouteTarget
 from kms.policy.routing import (
     MAX_EXCHANGERS,
     Route,
     RoutingRules,
     choose_hops,
+    name_destination,
     rank_exchangers,
     reroute,
     route_without_dns,
@@ -267,3 +270,40 @@ class TestReroute:
 
     def test_the_way_is_no_smarthost(self) -> None:
         assert not reroute("other.test:25", RoutingRules()).through_smarthost
+
+
+class TestRoutes:
+    HOP = NextHop("hop.test", (), 2525)
+    SENDER = Mailbox("a", "corp.test")
+
+    def rules(self, target: RouteTarget, *, key: str = "far.test") -> RoutingRules:
+        return RoutingRules(smarthosts=(NextHop("smart.test", (), 25),), table=RouteTable({key: target}))
+
+    def test_a_line_comes_before_the_smarthost_and_is_none(self) -> None:
+        assert route_without_dns("far.test", self.rules(self.HOP)) == Route((self.HOP,))
+
+    def test_a_line_for_the_sender_counts(self) -> None:
+        rules = self.rules(self.HOP, key="@corp.test")
+        assert route_without_dns("far.test", rules, self.SENDER) == Route((self.HOP,))
+
+    def test_what_no_line_names_goes_through_the_smarthost(self) -> None:
+        route = route_without_dns("other.test", self.rules(self.HOP))
+        assert isinstance(route, Route)
+        assert route.through_smarthost
+
+    def test_mx_goes_past_the_smarthost(self) -> None:
+        assert route_without_dns("far.test", self.rules(ByMx())) is None
+
+    def test_error_gives_the_mail_back_with_its_text(self) -> None:
+        failed = route_without_dns("far.test", self.rules(Refusal("Not to them")))
+        assert failed == Failed(reply.refused_by_route("Not to them"), "none")
+        assert str(failed.reply) == "550 5.7.1 Not to them"
+
+    def test_destinations_are_named_by_where_they_go(self) -> None:
+        unix = NextHop("localhost", ("/run/l",), 0, is_lmtp=True)
+        assert name_destination("far.test", None, self.rules(self.HOP)) == "smtp:hop.test:2525"
+        assert name_destination("far.test", None, self.rules(unix)) == "lmtp:/run/l:0"
+        assert name_destination("far.test", None, self.rules(ByMx())) == "far.test"
+        assert name_destination("far.test", None, self.rules(Refusal("no"))) == "far.test"
+        assert name_destination("other.test", None, self.rules(self.HOP)) == ""
+        assert name_destination("far.test", None, RoutingRules()) == "far.test"

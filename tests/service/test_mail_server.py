@@ -489,5 +489,5 @@ class TestAStop:
             server.startService()
 
 
-async def _somewhere(domain: str) -> Route:
+async def _somewhere(domain: str, sender: object = None) -> Route:
     return Route((NextHop("mx.test", ("192.0.2.1",), 25),))

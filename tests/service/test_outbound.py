@@ -184,11 +184,11 @@ class TestTurns:
 
     def test_keep_the_order_of_a_destinations_own_mail(self) -> None:
         sender = HeldSender()
-        rig = Rig(sender, tasks=1, each=1)
+        rig = Rig(sender, tasks=1, each=1, smarthosts=(SMARTHOST,))
         rig.commits_at_once = True
         names = ["a.test", "b.test", "c.test"]
         for name in names:
-            rig.submit(name, destination="shared")
+            rig.submit(name)
         order = []
         while sender.sendings:
             order.append(sender.finish().domain)

@@ -12,8 +12,11 @@ from kms.domain.account import Account
 from kms.domain.address import Mailbox
 from kms.domain.content import InlineContent
 from kms.domain.dsn_request import MessageRequest, Notify, RecipientRequest
+from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Handover, Outcome
 from kms.policy.retry import RetryRules
+from kms.policy.route_table import Refusal, RouteTable
+from kms.policy.routing import RoutingRules
 from kms.service.outbound import OutboundRules
 from kms.store.queue_store import NewEntry, release_leases
 from kms.store.schema import StoreError
@@ -96,6 +99,69 @@ class TestAMessage:
         assert side.removed_bodies == [content.path]
         assert not Path(content.path).exists()
         assert len(side.mailbox(ALICE)) == 1
+
+
+class TestRoutes:
+    HOP = NextHop("hop.test", ("192.0.2.77",), 24, is_lmtp=True)
+
+    def test_for_a_local_domain_take_the_maildirs_place(self, start: Start) -> None:
+        sender = HeldSender()
+        side = start(sender, table=RouteTable({DOMAIN: self.HOP}, frozenset([DOMAIN])))
+        side.accept(ALICE, BOB)
+        side.advance()
+        [sending] = sender.sendings
+        assert sending.hops == (self.HOP,)
+        assert len(sending.recipients) == 2
+        assert side.mailbox(ALICE) == []
+        sender.finish()
+        side.advance()
+        assert not side.queued()
+
+    def test_for_a_sender_leave_the_local_mailboxes_alone(self, start: Start) -> None:
+        sender = HeldSender()
+        side = start(sender, table=RouteTable({f"@{DOMAIN}": self.HOP}, frozenset([DOMAIN])))
+        side.accept(BOB, FAR, OTHER)
+        side.advance()
+        assert len(side.mailbox(BOB)) == 1
+        [sending] = sender.sendings
+        assert sending.hops == (self.HOP,)
+        assert len(sending.recipients) == 2
+
+    def test_are_no_smarthost_so_mail_expires(self, start: Start) -> None:
+        table = RouteTable({FAR.domain: self.HOP})
+        side = start(
+            far_server(BUSY), table=table, smarthosts=(SMARTHOST,), rules=RetryRules(bounce_after=HOUR)
+        )
+        side.accept(FAR)
+        side.pass_time(2 * HOUR, 10 * MINUTE)
+        assert not side.queued()
+        [report] = side.reports()
+        assert "5.4.7" in report.as_string()
+
+    def test_of_error_go_back_to_the_sender_with_the_text(self, start: Start) -> None:
+        sender = HeldSender()
+        side = start(sender, table=RouteTable({FAR.domain: Refusal("We do not write to them")}))
+        side.accept(FAR)
+        side.advance()
+        side.advance()
+        assert not sender.sendings
+        [report] = side.reports()
+        assert "We do not write to them" in report.as_string()
+
+    def test_that_a_reload_changed_while_mail_waited_defer_it(self, start: Start) -> None:
+        sender = HeldSender()
+        side = start(sender, limits=OutboundRules(1, 1))
+        side.accept(FAR)
+        side.accept(FAR)
+        side.advance()
+        side.routes.rules = RoutingRules(table=RouteTable({FAR.domain: self.HOP}))
+        with capturedLogs():
+            sender.finish()
+            side.advance()
+        assert not sender.sendings
+        side.advance(HOUR)
+        [sending] = sender.sendings
+        assert sending.hops == (self.HOP,)
 
 
 class TestRetries:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from twisted.internet.defer import Deferred as TwistedDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -53,6 +53,11 @@ class TestDelivery(RemoteDeliveryCase):
         server = self.serve(is_lmtp=True)
         assert isinstance(self.send(NextHop("mx.test", (A,), 25, is_lmtp=True)), Delivered)
         assert server.commands[0] == "LHLO kms.test"
+
+    def test_names_a_unix_socket_by_its_path(self) -> None:
+        self.network.add("/run/l", ScriptedServer(is_lmtp=True), port=0)
+        hop = NextHop("localhost", ("/run/l",), 0, TlsPolicy.OFF, is_lmtp=True)
+        assert self.send(hop).where == "localhost[/run/l]"
 
 
 class TestOrderOfHosts(RemoteDeliveryCase):
@@ -234,6 +239,7 @@ class TestConnector(SynchronousTestCase):
         connect = tcp_connector(MemoryReactorClock(), timedelta(seconds=7))
         assert isinstance(connect(A, 25), TCP4ClientEndpoint)
         assert isinstance(connect(B, 25), TCP6ClientEndpoint)
+        assert isinstance(connect("/run/lmtp.sock", 0), UNIXClientEndpoint)
 
 
 class TestInternationalMail(RemoteDeliveryCase):

@@ -23,6 +23,7 @@ from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.queue_entry import QueueEntry
 from kms.policy.retry import RetryRules
+from kms.policy.route_table import RouteTable
 from kms.policy.routing import RoutingRules
 from kms.ports import Sender
 from kms.service.bounces import Bounces
@@ -78,6 +79,7 @@ class DeliverySide:
         *,
         rules: RetryRules | None = None,
         smarthosts: tuple[NextHop, ...] = (),
+        table: RouteTable | None = None,
         limits: OutboundRules | None = None,
         now: datetime = START,
     ) -> None:
@@ -95,7 +97,7 @@ class DeliverySide:
         self.log = MailLog(str(folder / "mail.log"), self.clock, HOST)
         self.log.lines.open()
         self.resolver = AnyDomain()
-        routing = RoutingRules(smarthosts=smarthosts)
+        routing = RoutingRules(smarthosts=smarthosts, table=table or RouteTable())
         self.routes = RouteFinder(self.resolver, routing, Random(1))
         self.outbound = Outbound(limits or OutboundRules(), self.routes, sender)
         self.mailboxes = Mailboxes(folder / "mailboxes", self.clock, None)

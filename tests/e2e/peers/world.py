@@ -30,6 +30,7 @@ RECORDS = (
     "stranger MX 10 mx.stranger",
     f"mx.stranger A {STRANGER}",
     "nomail MX 0 .",
+    f"smart A {SMARTHOST}",
 )
 
 
