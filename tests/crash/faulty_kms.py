@@ -76,7 +76,7 @@ class FaultyKms(Kms):
             self.faults = {}
 
     def send(self, letter: Letter, *asked: str) -> tuple[int, str]:
-        """Send it, with parameters of RCPT; the answer to its final dot, (0, "") where the server went away before."""
+        """Send it; the answer to its final dot, (0, "") where the server went away before; `asked` goes with RCPT."""
         code, text = 0, ""
         with contextlib.suppress(smtplib.SMTPServerDisconnected, ConnectionError):
             session = smtplib.SMTP("127.0.0.1", self.smtp, local_hostname="client.test", timeout=20)
