@@ -75,15 +75,15 @@ class FaultyKms(Kms):
         finally:
             self.faults = {}
 
-    def send(self, letter: Letter) -> tuple[int, str]:
-        """Send it; the answer to its final dot, (0, "") where the server went away before."""
+    def send(self, letter: Letter, *asked: str) -> tuple[int, str]:
+        """Send it; the answer to its final dot, (0, "") where the server went away before; `asked` goes with RCPT."""
         code, text = 0, ""
         with contextlib.suppress(smtplib.SMTPServerDisconnected, ConnectionError):
             session = smtplib.SMTP("127.0.0.1", self.smtp, local_hostname="client.test", timeout=20)
             with session:
                 session.ehlo()
                 session.mail(SENDER)
-                session.rcpt(letter.recipient)
+                session.rcpt(letter.recipient, asked)
                 code, answer = session.data(letter.text())
                 text = answer.decode()
         return code, text

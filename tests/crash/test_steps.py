@@ -92,3 +92,20 @@ def test_a_crash_while_a_report_is_stored_gives_one_report(kms: FaultyKms, step:
     assert kms.reports(letter) == 1
     assert kms.copies(letter) == 0
     assert kms.rests() == []
+
+
+@pytest.mark.parametrize("to", [BOX, FAR])
+@pytest.mark.parametrize("step", REPORT)
+def test_a_crash_while_a_report_of_success_is_stored_gives_one_report(
+    kms: FaultyKms, step: str, to: str
+) -> None:
+    letter = Letter(f"asked-{name_of((step, to, 'small'))}", to, SIZES["small"])
+    kms.start_with(KMS_CRASH_AT=step)
+    assert kms.send(letter, "NOTIFY=SUCCESS")[0] == 250
+    kms.wait_for_the_crash()
+    kms.start()
+    kms.wait_until_idle()
+    assert kms.stop() in {0, -15, 143}
+    assert kms.reports(letter) == 1
+    assert kms.copies(letter) in ({1} if to == BOX else {1, 2})
+    assert kms.rests() == []
