@@ -73,7 +73,7 @@ def test_mail_goes_through_a_smarthost_that_demands_pop3_first(
     provider.ctl("windows", "revoke", "127.0.0.1")  # as if it had ended: the next RCPT is answered 550 5.7.1
     send(clients, office, 3)
     wait_until(lambda: arrived(3), what=lambda: office.everything() + provider.everything())
-    assert logins(provider) == 2
+    wait_until(lambda: logins(provider) == 2, what=provider.everything)
     assert "Relaying to" in provider.log()
     assert "status=bounced" not in office.log()
     assert office.messages("worker@office.test") == []
@@ -88,7 +88,7 @@ def test_every_message_logs_in_again_where_the_last_login_is_too_old(
     for number in (1, 2):
         send(clients, office, number)
         office.wait_for_log("mail", "status=sent", number)
-    assert logins(provider) == 2
+    wait_until(lambda: logins(provider) == 2, what=provider.everything)
 
 
 def test_a_wrong_pop3_password_defers_and_never_bounces(start_kms: StartKms, clients: Clients) -> None:

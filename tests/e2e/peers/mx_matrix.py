@@ -1,4 +1,4 @@
-"""The foreign world of edge case 6: domains whose MX records are right, odd, wrong or lead nowhere, and their servers.
+"""The foreign world of edge case 6: domains whose MX records are right, odd or wrong, and their servers.
 
 The servers are Postfix's `smtp-sink`, which takes mail for anybody: one that works, one that answers 450 at
 once, one that refuses every recipient with 500.
