@@ -42,6 +42,7 @@ from kms.service.client_connection import (
 )
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
+from kms.service.dead_addresses import DeadAddresses
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
 from kms.store.bodies import read_chunks
 
@@ -100,6 +101,7 @@ class RemoteDelivery:
         self._connector = connector
         self._client_tls = client_tls
         self._resolver = resolver
+        self._dead = DeadAddresses(clock)
         self._logins = Pop3Logins(clock, connector, client_tls, resolver)
         self._pool = ConnectionPool(clock, settings.pool)
         self._tools = ConnectionTools(clock, self._pool, read_chunks, run_in_thread)
@@ -130,7 +132,8 @@ class RemoteDelivery:
         failures: list[Outcome] = []
         settled: dict[int, Outcome] = {}
         for hop in hops:
-            for address in hop.addresses or await self._find_addresses(hop, failures):
+            found = hop.addresses or await self._find_addresses(hop, failures)
+            for address in self._dead.sort(found, hop.port):
                 outcomes = await self._log_in_and_offer(hop, address, message, content, failures)
                 if outcomes is None:
                     continue
@@ -239,7 +242,9 @@ class RemoteDelivery:
         except (CancelledError, ConnectingCancelledError):
             raise
         except Exception as error:  # whatever it is, it is no reason to lose mail
+            self._dead.add(address, hop.port)
             return SessionEnded(EndCause.LOST, quote(replies.NO_HOST_ANSWERED, describe(Failure(error))))
+        self._dead.remove(address, hop.port)
         if self._pool.is_closed:
             connection.abort()
         ended = await connection.ready
