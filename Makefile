@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run check test e2e crash bench fuzz load clean
+.PHONY: run check test e2e crash power-cut bench fuzz load backlog clean
 
 run: .venv/installed
 	@etc/demo/start
@@ -28,7 +28,12 @@ e2e: .venv/dev
 	$(BIN)/python -m pytest tests/e2e
 
 crash: .venv/dev
-	$(BIN)/python -m pytest -s tests/crash
+	$(BIN)/python -m pytest -s tests/crash/test_kill.py
+	$(BIN)/python -m pytest -n 2 tests/crash/test_steps.py tests/crash/test_faults.py
+
+# Power cuts at a thousand moments of a recording made by strace.
+power-cut: .venv/dev
+	timeout 600 $(BIN)/python -m pytest -s tests/crash/test_power_cut.py
 
 # FUZZ is the time for each target in seconds; SESSIONS how many nonsensical sessions a real server has to stand.
 FUZZ ?= 10
@@ -41,6 +46,10 @@ fuzz: .venv/dev
 # LOAD=--short is a fifth of the attack.
 load: .venv/dev
 	ulimit -n 20000 && $(BIN)/python -m tests.load $(LOAD)
+
+# 100,000 deferred messages: time of a restart, of the first page, and memory.
+backlog: .venv/dev
+	$(BIN)/python -m tests.load.backlog $(BACKLOG)
 
 bench: .venv/dev
 	$(BIN)/python -m bench $(BENCH)

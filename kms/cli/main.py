@@ -17,7 +17,10 @@ import click
 from kms.cli import failure
 from kms.cli.aliases import alias
 from kms.cli.failure import CommandFailed
+from kms.cli.fsck import fsck
 from kms.cli.limits import blocks, limits
+from kms.cli.queue import mailq, queue
+from kms.cli.reports import reports
 from kms.cli.server import check, reload_, status
 from kms.cli.session import Session
 from kms.cli.users import user
@@ -41,7 +44,10 @@ def kmsctl(context: click.Context, config: Path, is_json: bool) -> None:
     context.obj = Session(config, is_json)
 
 
-for command in (check, user, alias, windows, limits, blocks, why, explain, status, reload_):
+queue.add_command(fsck)
+for command in (
+    check, user, alias, queue, mailq, windows, limits, blocks, why, explain, status, reload_, reports,
+):  # fmt: skip
     kmsctl.add_command(command)
 
 

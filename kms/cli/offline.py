@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from kms.cli import failure
 from kms.cli.failure import CommandFailed
+from kms.cli.queue_offline import OfflineQueue
 from kms.config.settings import Settings
 from kms.domain.address_group import parse_client_address
-from kms.store import administration, relay_windows
+from kms.store import administration, fsck, relay_windows
 from kms.store.accounts import AccountError
 from kms.store.credentials import PasswordError, Verifiers, make_verifiers
 from kms.store.data_folder import DataFolder
@@ -127,6 +128,24 @@ class OfflineStore:
             raise CommandFailed(failure.BAD_DATA, f"{address!r} is no IP address") from None
         count = self._run(lambda store: relay_windows.revoke(store, client, user))
         return {"revoked": count}
+
+    def check_queue(self) -> _Facts:
+        """See `Administration`."""
+        return {"is_offline": True, "faults": [fault.describe() for fault in self._run(self._find_faults)]}
+
+    def repair_queue(self) -> _Facts:
+        """Look, take out of the way what can be, deleting nothing, and look again."""
+        found = self._run(self._find_faults)
+        done = self._run(lambda store: fsck.repair(store, self._settings.server.data_dir, found))
+        return {**self.check_queue(), "found": [fault.describe() for fault in found], "done": done}
+
+    def _find_faults(self, store: Connection) -> list[fsck.Fault]:
+        return fsck.find_faults(store, self._settings.server.data_dir, datetime.now(UTC), is_offline=True)
+
+    @property
+    def queue(self) -> OfflineQueue:
+        """See `Administration`."""
+        return OfflineQueue(self._run, self._settings)
 
     def tell_why(self, identifier: str) -> _Facts:
         """See `Administration`."""

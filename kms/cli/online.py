@@ -11,6 +11,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from kms.cli.connection import call
+from kms.cli.queue_online import OnlineQueue
 
 _Facts = dict[str, Any]
 
@@ -68,6 +69,15 @@ class OnlineServer:
         """See `Administration`."""
         query = "" if user is None else f"?user={_part(user)}"
         return cast(_Facts, self._call("DELETE", f"windows/{_part(address)}{query}"))
+
+    def check_queue(self) -> _Facts:
+        """See `Administration`."""
+        return cast(_Facts, self._call("GET", "queue/fsck"))
+
+    @property
+    def queue(self) -> OnlineQueue:
+        """See `Administration`."""
+        return OnlineQueue(self._call)
 
     def tell_why(self, identifier: str) -> _Facts:
         """See `Administration`."""

@@ -25,6 +25,30 @@ from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 
 
+class QueueAdministration(Protocol):
+    """What can be asked about the queue; values are those of the JSON API."""
+
+    def list(self, query: str, after: str, limit: int, is_trash: bool) -> list[dict[str, Any]]:
+        """A page of the queue, or of the trash."""
+        ...
+
+    def show(self, queue_id: str) -> dict[str, Any]:
+        """One entry."""
+        ...
+
+    def count(self) -> dict[str, Any]:
+        """How much there is."""
+        ...
+
+    def forecast(self, query: str, hours: int) -> dict[str, Any]:
+        """What is to come."""
+        ...
+
+    def change(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Carry out an order, or withhold something; `what` as the commands are called."""
+        ...
+
+
 class Administration(Protocol):
     """What can be asked of a running server and of the store alike; values are those of the JSON API."""
 
@@ -70,6 +94,15 @@ class Administration(Protocol):
 
     def revoke_windows(self, address: str, user: str | None) -> dict[str, Any]:
         """End the windows of an address, or of one user there."""
+        ...
+
+    def check_queue(self) -> dict[str, Any]:
+        """Look whether the store is whole; see `store.fsck`."""
+        ...
+
+    @property
+    def queue(self) -> QueueAdministration:
+        """The queue."""
         ...
 
     def tell_why(self, identifier: str) -> dict[str, Any]:

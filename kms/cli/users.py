@@ -10,6 +10,7 @@ import click
 
 from kms.cli import failure
 from kms.cli.failure import CommandFailed
+from kms.cli.reports import check_language
 from kms.cli.session import Session, make_table, pass_session
 from kms.config.problems import ValueFault
 from kms.config.units import parse_size
@@ -151,6 +152,8 @@ def change(session: Session, login: str, **options: Any) -> None:
             changes[key] = [item for item in changes[key] if item]
     if not changes:
         raise click.UsageError("nothing to change: give at least one option")
+    if changes.get("language"):
+        check_language(session, changes["language"])
     with session.administration() as administration:
         facts = administration.change_user(login, changes)
     lines = [f"{facts['login']} was changed: {', '.join(changes)}", *_advise(session, facts, changes)]

@@ -70,13 +70,16 @@ def _tell_event(event: dict[str, Any]) -> Iterator[str]:
             about = f" {decision['about']}" if decision["about"] else ""
             yield f"  {decision['stage']}{about}: {decision['rule']}"
         return
+    if "order" in event:
+        yield f"{event['at']} {event['order']} by {event['by']}"
+        return
     yield f"{event['at']} tried"
     for outcome in event["outcomes"]:
         yield f"  {outcome['to']}: {outcome['status']}, {outcome['where']}: {outcome['reply']}"
     if event["next_try"]:
         yield f"  next try {event['next_try']}"
-    if event["report"]:
-        yield f"  the sender was sent the report {event['report']}"
+    for report in event["reports"]:
+        yield f"  the sender was sent the report {report}"
 
 
 @click.command()

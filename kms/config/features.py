@@ -100,8 +100,10 @@ _refused_when_on = Row(Effect.NONE, _is_on, _is_on)
 
 _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "server": (
-        (_works, "hostname data_dir reports_dir hide_version shutdown_grace postmaster disclose_login"),
-        (_later, "submit_dir"),
+        (
+            _works,
+            "hostname data_dir reports_dir hide_version shutdown_grace postmaster disclose_login submit_dir",
+        ),
     ),
     "listen": (
         (_works, "smtp submission submissions pop3 pop3s lmtp proxy_protocol_from"),
@@ -145,8 +147,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "queue": (
         (_works, "delivery_tasks retry_interval bounce_after warn_after"),
         (_works, "limits_apply_to_smarthost language"),
-        (_later, "trash_keeps"),
-        (_refused_when_on, "offline"),
+        (_works, "trash_keeps offline"),
     ),
     "antispam": ((_later, "tag_score block_score subject_prefix quarantine_address"),),
     "spf": ((_later_or_refused_when_blocking, "action"), (_later, "exempt_group")),

@@ -22,6 +22,7 @@ from kms.config.kinds import METADATA_KEY, Setting, Surroundings, locate, read_d
 from kms.config.problems import ConfigError, Problem, ValueFault, suggest
 from kms.config.route_kinds import parse_route_key, parse_route_target
 from kms.config.settings import Settings
+from kms.domain.language import find_languages
 from kms.policy.route_table import RouteTarget
 
 FREE_SECTIONS = ("domain_aliases", "address_groups", "routes", "dnsbl")
@@ -224,7 +225,8 @@ def _refuse(entry: Entry | None) -> str:
 
 def _judge_language(settings: Settings) -> list[str]:
     language, folder = settings.queue.language, settings.server.reports_dir
-    if language == "en" or (folder / language).is_dir():
+    folders = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    if find_languages(language, [*folders, "en"]):
         return []
     return [f"[queue] language: there is no folder {folder / language}, so reports are in English"]
 

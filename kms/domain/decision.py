@@ -24,6 +24,7 @@ class Stage(enum.Enum):
     """When it was decided; the value is the mail log's word."""
 
     CONNECT = "CONNECT"
+    COMMAND = "COMMAND"
     MAIL = "MAIL"
     RCPT = "RCPT"
     CONTENT = "END-OF-MESSAGE"
@@ -37,6 +38,11 @@ class Rule(enum.Enum):
     HARVEST_BLOCK = "the address is blocked since it tried too many unknown recipients"
     CONNECTIONS_PER_CLIENT = "the address has connections_per_client connections already"
     CLIENT_MUST_HAVE_PTR = "the address must have a PTR record (client_must_have_ptr)"
+
+    # of the session itself
+    FAILED_COMMANDS = "the client has made max_failed_commands faults already"
+    FAILED_LOGINS_OF_SESSION = "too many logins of this session were wrong"
+    AUTHENTICATION_REQUIRED = "this port takes mail only from clients that have logged in"
 
     # at MAIL
     SENDER_FINE = "nothing speaks against the sender"

@@ -1,15 +1,21 @@
 """What the client asked of reports about its message: the parameters of RFC 3461, as it gave them.
 
 They are kept with the message, and passed on to a next hop, as they came: in xtext (RFC 3461 4), or in the form
-of RFC 6533 3 where an original recipient has the type `utf-8`.
-Flow: `protocol/smtp_parameters` checks them; they go with the envelope into the queue.
+of RFC 6533 3 where an original recipient has the type `utf-8`. A report shows them decoded.
+Flow: `protocol/smtp_parameters` checks them; they go with the envelope into the queue. `policy/notification`
+obeys them, `protocol/outgoing_message` passes them on.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 
 import attrs
+
+_HEX = re.compile(r"\+([0-9A-F]{2})")
+_UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
 
 class Returned(enum.Enum):
@@ -20,12 +26,21 @@ class Returned(enum.Enum):
 
 
 class Notify(enum.Flag):
-    """NOTIFY: the outcomes that are to be reported. No flag at all is NEVER."""
+    """NOTIFY: the outcomes that are to be reported. No flag at all is NEVER.
+
+    EXPANSION is ours, never the client's: it stands for SUCCESS in the targets of an address that stands for
+    several. The sender is told once that it does (RFC 3461 5.2.7.3 b), and of no target's success.
+    """
 
     NEVER = 0
     SUCCESS = 1
     FAILURE = 2
     DELAY = 4
+    EXPANSION = 8
+
+
+DEFAULT_NOTIFY = Notify.FAILURE | Notify.DELAY
+"""What is reported where the client says nothing (RFC 3461 4.1)."""
 
 
 @attrs.frozen
@@ -52,3 +67,41 @@ class RecipientRequest:
 
     notify: Notify | None = None
     original_recipient: str = ""
+
+    def expand(self) -> RecipientRequest:
+        """Make the request of one target of an address that stands for several."""
+        if self.notify is None or Notify.SUCCESS not in self.notify:
+            return self
+        return attrs.evolve(self, notify=(self.notify & ~Notify.SUCCESS) | Notify.EXPANSION)
+
+
+def encode_xtext(text: str) -> str:
+    """Write ASCII text as xtext."""
+    return _NOT_XTEXT.sub(lambda found: f"+{ord(found.group()):02X}", text)
+
+
+def decode_xtext(text: str) -> str:
+    """Read xtext; the answer is not cleaned of what a stranger may have put there."""
+    return _HEX.sub(lambda found: chr(int(found.group(1), 16)), text)
+
+
+def encode_utf8_address(address: str) -> str:
+    """Write an address in the ASCII form of the type `utf-8` (RFC 6533 3)."""
+    return "".join(
+        character if "!" <= character <= "~" and character not in "\\+=" else f"\\x{{{ord(character):02X}}}"
+        for character in address
+    )
+
+
+def decode_original_recipient(text: str) -> tuple[str, str]:
+    """Part ORCPT in its type, in lower case, and the address, decoded and not cleaned."""
+    kind, _, address = text.partition(";")
+    address = decode_xtext(address)
+    if kind.lower() == "utf-8":
+        address = _UNICODE.sub(_read_unicode, address)
+    return kind.lower(), address
+
+
+def _read_unicode(found: re.Match[str]) -> str:
+    number = int(found.group(1), 16)
+    return chr(number) if number < 0x110000 else found.group()

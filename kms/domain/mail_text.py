@@ -1,8 +1,8 @@
 """What the mails that kms writes itself have in common: header fields, and text that any server can take.
 
-Everything is 7-bit: text beyond ASCII goes as quoted-printable in a body and as encoded words in a header.
-Whatever a stranger chose in it can put no control octet, no field and no part of its own into the mail, and
-makes no line too long.
+Everything is 7-bit: text beyond ASCII goes as encoded words in a header, and in a body as quoted-printable, or
+where most of it is beyond ASCII as base64. Whatever a stranger chose in it can put no control octet, no field and
+no part of its own into the mail, and makes no line too long.
 
 Flow: dsn.py composes reports and notice.py notices with these.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from email.header import Header
 
@@ -21,10 +21,16 @@ from kms.domain.address import Mailbox
 from kms.domain.trace import format_date
 
 MAX_LINE_OCTETS = 998
+_MAX_WORD_OCTETS = 75
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _NOT_PLAIN = re.compile(rb"[^\t\x20-\x7e]")
+_WIDE = "\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6"
+_STAYS_BEHIND = "、。，．：；？！）」』】ー"
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_IS_WIDE = re.compile(f"[{_WIDE}]")
+_PIECE = re.compile(rf"\s+|[{_WIDE}][{_STAYS_BEHIND}]*|[^\s{_WIDE}]+")
 
 
 @attrs.frozen
@@ -68,7 +74,14 @@ def compose_text(text: str, *fields: str) -> bytes:
     """Make a part of plain text, its header first; lines of `text` are parted by "\\n"."""
     clean = _CONTROL_IN_TEXT.sub("?", text.replace("\r\n", "\n"))
     lines = [line.encode() for line in clean.rstrip("\n").split("\n")]
-    return compose_part(fields, "text/plain; charset=utf-8", lines)
+    content_type = "text/plain; charset=utf-8"
+    if sum(map(len, map(_NOT_ASCII.findall, lines))) * 3 > sum(map(len, lines)):
+        content = b"\r\n".join([*lines, b""])
+        coded = (
+            binascii.b2a_base64(content[at : at + 57], newline=False) for at in range(0, len(content), 57)
+        )
+        return _join_part(fields, content_type, "base64", coded)
+    return compose_part(fields, content_type, lines)
 
 
 def compose_part(fields: Iterable[str], content_type: str, lines: Sequence[bytes]) -> bytes:
@@ -79,6 +92,10 @@ def compose_part(fields: Iterable[str], content_type: str, lines: Sequence[bytes
     else:
         encoding = "quoted-printable"
         lines = [binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in lines]
+    return _join_part(fields, content_type, encoding, lines)
+
+
+def _join_part(fields: Iterable[str], content_type: str, encoding: str, lines: Iterable[bytes]) -> bytes:
     head = [*fields, f"Content-Type: {content_type}", f"Content-Transfer-Encoding: {encoding}", ""]
     return b"".join(line + b"\r\n" for line in (*(field.encode() for field in head), *lines))
 
@@ -87,6 +104,30 @@ def clean_line(text: str, limit: int) -> str:
     """Make one harmless line of at most `limit` characters of any text."""
     clean = _CONTROL.sub(" ", text.encode("utf-8", "replace").decode()).strip()
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def wrap_text(text: str, columns: int) -> Iterator[str]:
+    """Break a paragraph into lines of at most so many columns: at blanks, and between wide characters."""
+    line, width = "", 0
+    for piece in _split_pieces(text, columns):
+        its_width = _measure(piece)
+        if width + its_width > columns and line:
+            yield line.rstrip()
+            line, width = "", 0
+        if line or not piece.isspace():
+            line, width = line + piece, width + its_width
+    if line:
+        yield line.rstrip()
+
+
+def _split_pieces(text: str, columns: int) -> Iterator[str]:
+    for piece in _PIECE.findall(text):
+        yield from (piece[at : at + columns] for at in range(0, len(piece), columns))
+
+
+def _measure(text: str) -> int:
+    """Count the columns of a terminal: a Chinese or Japanese character takes two."""
+    return len(text) + len(_IS_WIDE.findall(text))
 
 
 def _format_reader(mailbox: Mailbox) -> str:
@@ -98,4 +139,4 @@ def _encode_words(text: str) -> str:
     clean = clean_line(text, 300)
     if clean.isascii() and len(clean) <= 200:
         return clean
-    return Header(clean, "utf-8").encode(linesep="\r\n")
+    return Header(clean, "utf-8", maxlinelen=_MAX_WORD_OCTETS, header_name="Subject").encode(linesep="\r\n")

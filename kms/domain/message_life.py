@@ -10,10 +10,11 @@ import attrs
 
 
 class LifeEvent(enum.Enum):
-    """ACCEPTED: it was answered 250, or is a report of ours. ATTEMPTED: an attempt at it is over."""
+    """ACCEPTED: answered 250, or a report of ours. ATTEMPTED: an attempt is over. ORDERED: by an operator."""
 
     ACCEPTED = "accepted"
     ATTEMPTED = "attempted"
+    ORDERED = "ordered"
 
 
 @attrs.frozen
@@ -25,7 +26,7 @@ class LifeEntry:
         event: what.
         facts: a JSON object. ACCEPTED: `client`, `helo`, `login`, `protocol`, `decisions` (each with `stage`,
             `rule`, `reply`, `facts`), or `report_about`, a queue id. ATTEMPTED: `outcomes` (each with `to`,
-            `status`, `where`, `reply`), `next_try` or none, `report`, a queue id, or none.
+            `status`, `where`, `reply`), `next_try` or none, `report`, a queue id, or none. ORDERED: `order`, `by`.
     """
 
     at: datetime

@@ -8,22 +8,21 @@ into the queue with the null reverse-path, so that nobody is ever told of a noti
 
 from __future__ import annotations
 
-import textwrap
 from datetime import datetime
 
 import attrs
 
 from kms.domain.account import Account
 from kms.domain.address import Mailbox
-from kms.domain.mail_text import MailHead, clean_line, compose_head, compose_text
+from kms.domain.mail_text import MailHead, clean_line, compose_head, compose_text, wrap_text
 from kms.domain.report_text import ReportKind, ReportText
 
 NO_LIMIT = "-"
 
 _UNITS = ("KB", "MB", "GB", "TB")
 _MOST_CHARACTERS = 320
-_LINE_CHARACTERS = 72
-_LONG_LINE_CHARACTERS = 78
+_LINE_COLUMNS = 72
+_LONG_LINE_COLUMNS = 80
 
 
 @attrs.frozen
@@ -112,12 +111,15 @@ def _compose(notice: QuotaNotice | AlarmNotice, kind: ReportKind, values: dict[s
 
 
 def _fold(body: str) -> str:
-    """Break lines that values have made long, between words."""
-    lines = body.split("\n")
-    return "\n".join(
-        line if len(line) <= _LONG_LINE_CHARACTERS else textwrap.fill(line, _LINE_CHARACTERS)
-        for line in lines
-    )
+    """Break paragraphs anew in which values have made a line long; those with indented lines are tables."""
+    return "\n\n".join(map(_fold_paragraph, body.split("\n\n")))
+
+
+def _fold_paragraph(paragraph: str) -> str:
+    lines = paragraph.split("\n")
+    if all(len(line) <= _LONG_LINE_COLUMNS or line.startswith(" ") for line in lines):
+        return paragraph
+    return "\n".join(wrap_text(" ".join(lines), _LINE_COLUMNS))
 
 
 def _make_values(notice: QuotaNotice) -> dict[str, str]:

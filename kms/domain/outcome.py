@@ -6,9 +6,23 @@ server to ask. An unknown error is `Deferred`, so that a fault of ours never los
 
 from __future__ import annotations
 
+import enum
+
 import attrs
 
 from kms.domain.reply import Reply
+
+
+class Handover(enum.Enum):
+    """Who has the message now, and so who reports its delivery to a sender that asked (RFC 3461 5.2).
+
+    FINAL: it is in its mailbox, so we do. REPORTING: a hop that was told what the sender asked; it does.
+    SILENT: a hop that knows nothing of such requests, so all that we can report is that it has the message.
+    """
+
+    FINAL = "final"
+    REPORTING = "reporting"
+    SILENT = "silent"
 
 
 @attrs.frozen
@@ -19,11 +33,13 @@ class Delivered:
         reply: what it said.
         where: host name and address of the hop, for the log and the report; "local" for a mailbox.
         tls: protocol and cipher of the connection, for the mail log; None = clear text, or no connection.
+        handover: who has it now.
     """
 
     reply: Reply
     where: str
     tls: str | None = None
+    handover: Handover = Handover.SILENT
 
 
 @attrs.frozen

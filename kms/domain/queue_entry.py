@@ -45,6 +45,8 @@ class QueueEntry:
         warned_at: when the delay warning went out; None before. It is sent once.
         fence: counts the claims; an outcome is taken only from the holder of the newest (see queue_store).
         last_status: reply and hop of the last attempt that deferred, by recipient id, for lists and reports.
+        next_hop: host:port that an operator sends what leaves this server to; "" = the usual way.
+        is_given_up: an operator returns it to its sender.
     """
 
     number: int
@@ -56,6 +58,8 @@ class QueueEntry:
     warned_at: datetime | None = None
     fence: int = 0
     last_status: dict[int, str] = attrs.field(factory=dict)
+    next_hop: str = ""
+    is_given_up: bool = False
     queue_id: str = attrs.field(init=False, eq=False)
 
     @queue_id.default

@@ -253,6 +253,9 @@ def queued(queue_id: str) -> Reply:
 # Outcomes of our own making, where no server was there to answer
 
 DELIVERED_TO_MAILBOX = Reply(250, status.OK, "delivered to mailbox")
+ADDRESS_EXPANDED = Reply(
+    250, EnhancedStatus(2, 1, 5), "the address stands for several; the message goes on to each of them"
+)
 MAILBOX_TROUBLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "mailbox cannot be written")
 NO_SUCH_DOMAIN = Reply(550, status.BAD_DOMAIN, "the domain does not exist")
 DOMAIN_TAKES_NO_MAIL = Reply(556, status.NULL_MX, "the domain takes no mail")
@@ -263,6 +266,7 @@ HOSTS_WITHOUT_ADDRESS = Reply(550, EnhancedStatus(5, 4, 4), "no mail server of t
 NO_HOST_ANSWERED = Reply(450, status.NO_ANSWER_FROM_HOST, "no server of the domain answered")
 CONNECTION_LOST = Reply(450, status.BAD_CONNECTION, "the connection was lost")
 NEEDS_CONVERSION = Reply(554, status.CONVERSION_NEEDED, "the server takes no 8-bit text")
+RETURNED_BY_OPERATOR = Reply(554, EnhancedStatus(5, 3, 0), "returned by the administrator")
 DELIVERY_EXPIRED = Reply(554, EnhancedStatus(5, 4, 7), "not delivered in time")
 DELIVERED_TO_LOOP = Reply(554, status.ROUTING_LOOP, "the message was in this mailbox already: a mail loop")
 

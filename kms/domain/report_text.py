@@ -1,9 +1,9 @@
 """The words of a report: a template, the placeholders it may use, and the English that is built in.
 
 A template is a subject and a body with `$name` placeholders (`string.Template`). Those of `reports/` are read
-by store/report_texts.py; the built-in ones stand in for a broken file, so that no report is ever lost. Also
-here: the plain sentence that says what to do, by status code. dsn.py fills the reports about a message,
-notice.py the notices about a mailbox and the alarms.
+by store/report_texts.py; the built-in ones stand in for a broken file, so that no report is ever lost.
+dsn.py fills the reports about a message, notice.py the notices about a mailbox and the alarms. The sentence that
+says what a status code means is of status_sentence.py.
 """
 
 from __future__ import annotations
@@ -14,37 +14,41 @@ from collections.abc import Mapping
 
 import attrs
 
-from kms.domain.status import EnhancedStatus
-
 
 class ReportKind(enum.Enum):
     """What a report says; the value is the name of the template's file."""
 
     FAILED = "failed"
     DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
     QUOTA = "quota"
     ALARM = "alarm"
 
 
-_ABOUT_A_MESSAGE = frozenset({"hostname", "queue_id", "arrived", "recipients", "until", "postmaster"})
+_ABOUT_A_MESSAGE = frozenset({"hostname", "queue_id", "arrived", "recipients", "postmaster"})
 _ABOUT_A_MAILBOX = frozenset(
     {"hostname", "account", "usage", "quota", "messages", "quota_messages", "postmaster"}
 )
 _ABOUT_AN_ALARM = frozenset({"hostname", "what", "advice", "limit", "client", "time", "postmaster"})
 PLACEHOLDERS = {
     ReportKind.FAILED: _ABOUT_A_MESSAGE,
-    ReportKind.DELAYED: _ABOUT_A_MESSAGE,
+    ReportKind.DELAYED: _ABOUT_A_MESSAGE | {"until"},
+    ReportKind.DELIVERED: _ABOUT_A_MESSAGE,
+    ReportKind.RELAYED: _ABOUT_A_MESSAGE,
     ReportKind.QUOTA: _ABOUT_A_MAILBOX,
     ReportKind.ALARM: _ABOUT_AN_ALARM,
 }
 """What a template of each kind may use. All: this server's name, and whom to ask. About a message: its queue
-id, when it arrived, the block of recipients with the reason and what to do about it, until when it will be
-tried. About a mailbox: whose it is, its size and its messages, and how many of both it may have.
+id, when it arrived, the block of recipients with the reason and what to do about it; of a late one until when
+it will be tried. About a mailbox: whose it is, its size and its messages, and how many of both it may have.
 About an alarm: what happened, what to do, the setting, whom it is about, when it was seen."""
 
 _REQUIRED = {
     ReportKind.FAILED: ("recipients", "nobody would learn what happened"),
     ReportKind.DELAYED: ("recipients", "nobody would learn what happened"),
+    ReportKind.DELIVERED: ("recipients", "nobody would learn who has it"),
+    ReportKind.RELAYED: ("recipients", "nobody would learn whom it is for"),
     ReportKind.QUOTA: ("account", "nobody would learn whose mailbox is full"),
     ReportKind.ALARM: ("what", "nobody would learn what happened"),
 }
@@ -138,6 +142,35 @@ you will get another report. If you need help, forward this report to
 $postmaster and name the queue id $queue_id.
 """,
     ),
+    ReportKind.DELIVERED: ReportText(
+        "Your message has been delivered",
+        """\
+This is the mail server at $hostname.
+
+You asked to be told: your message of $arrived has been delivered to:
+
+$recipients
+
+It lies in the mailbox; whether somebody has read it, nobody can say. If you
+have a question, forward this report to $postmaster and name
+the queue id $queue_id.
+""",
+    ),
+    ReportKind.RELAYED: ReportText(
+        "Your message has been passed on",
+        """\
+This is the mail server at $hostname.
+
+You asked to be told: your message of $arrived has been passed on to the next
+server for:
+
+$recipients
+
+That server does not report deliveries, so you will not be told when the message
+arrives. If you have a question, forward this report to $postmaster
+and name the queue id $queue_id.
+""",
+    ),
     ReportKind.QUOTA: ReportText(
         "The mailbox $account is full",
         """\
@@ -169,34 +202,3 @@ hour. The security log has more. The setting is $limit.
 """,
     ),
 }
-
-_ADVICE = {
-    (1, 1): "There is no such mailbox. Check the address for typing errors, then send the message again.",
-    (1, 2): "The domain does not exist. Check what follows the @ for typing errors, then send it again.",
-    (1, 10): "The domain takes no mail at all. Ask the recipient for another address.",
-    (2, 2): "The mailbox is full. Ask the recipient in another way to make room, then send it again.",
-    (3, 4): "The message is too large for the other server. Send less, or share large files in another way.",
-    (4, 6): "The mail would go in circles. Tell the postmaster of the recipient's domain.",
-    (4, 7): "It could not be delivered in time. Send it again later, or reach the recipient in another way.",
-    (6, 3): "The other server takes only plain text of ASCII characters. Send the message in that form.",
-    (7, 1): "The other server does not want this message. Ask the recipient in another way to allow it.",
-}
-_ADVICE_BY_SUBJECT = {
-    1: "Something is wrong with the address. Check it for typing errors, then send the message again.",
-    2: "The mailbox takes no mail. Ask the recipient in another way for an address that does.",
-    3: "The other server cannot take the message. Send it again later, or reach the recipient another way.",
-    4: "The other server could not be reached. Check the domain, and send the message again later.",
-    5: "The two servers did not understand each other. Forward this report to your postmaster.",
-    6: "The other server cannot take what is in the message. Send it in a simpler form.",
-    7: "The other server does not want this message. Ask the recipient in another way to allow it.",
-}
-_ADVICE_ELSE = "Reach the recipient in another way, or forward this report to your postmaster."
-_ADVICE_DELAYED = "You need not do anything: it will be tried again."
-
-
-def advise(kind: ReportKind, status: EnhancedStatus) -> str:
-    """Say in one plain sentence or two what the sender is to do (RFC 3463 3 gives the subjects)."""
-    if kind is ReportKind.DELAYED:
-        return _ADVICE_DELAYED
-    exact = _ADVICE.get((status.subject, status.detail))
-    return exact or _ADVICE_BY_SUBJECT.get(status.subject, _ADVICE_ELSE)

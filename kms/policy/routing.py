@@ -126,6 +126,17 @@ def route_without_dns(
     return choose_hops([MailExchanger(0, domain)], {domain: Addresses((text,))}, rules)
 
 
+def reroute(next_hop: str, rules: RoutingRules) -> Route:
+    """Route an entry that an operator sends elsewhere; the hop is no smarthost, so `bounce_after` counts.
+
+    Args:
+        next_hop: host:port, an IPv6 address in brackets.
+    """
+    host, _, port = next_hop.rpartition(":")
+    hop = NextHop(host.strip("[]"), (), int(port), rules.tls)
+    return Route((_with_literal_address(hop),))
+
+
 def rank_exchangers(
     domain: str, answer: MxAnswer, rules: RoutingRules, shuffle: Callable[[list[MailExchanger]], None]
 ) -> tuple[MailExchanger, ...] | Deferred | Failed:

@@ -1,4 +1,4 @@
-"""What becomes of an entry after an attempt: who is finished, who waits, who is reported.
+"""What becomes of an entry after an attempt: who is finished, and who waits. Who is told: policy/notification.
 
 Pure: outcomes, rules and the instant in, a plan out. The queue runner carries the plan out in one transaction.
 """
@@ -54,11 +54,12 @@ class SettlementPlan:
     """The plan for one entry.
 
     Attributes:
-        failed: recipients that are given up; the sender gets a report about them.
+        failed: recipients that are given up.
         deferred: recipients that stay.
         due_at: the next attempt; None when nobody stays.
-        warn: the sender is to be told of the delay now.
+        warn: it is time to tell the sender of the delay.
         until: when the attempts end; None where they do not, through a smarthost.
+        finished: ids of the recipients that leave the queue: served, or given up.
     """
 
     failed: tuple[Undelivered, ...]
@@ -66,6 +67,7 @@ class SettlementPlan:
     due_at: datetime | None
     warn: bool
     until: datetime | None = None
+    finished: tuple[int, ...] = ()
 
 
 def plan_settlement(
@@ -109,4 +111,7 @@ def plan_settlement(
     due_at = min((time.at for time in times), default=None)
     warn = any(time.warn for time in times) and not failed
     until = entry.arrived_at + rules.bounce_after if may_end else None
-    return SettlementPlan(tuple(failed), tuple(deferred), due_at, warn, until)
+    staying = {item.recipient.recipient_id for item in deferred}
+    ids = (item.recipient.recipient_id for item in tried)
+    finished = tuple(number for number in ids if number not in staying)
+    return SettlementPlan(tuple(failed), tuple(deferred), due_at, warn, until, finished)

@@ -157,10 +157,10 @@ class TransactionDialogue:
         self._accepted = []
         self._left_over = {}
         self.is_after_dot = False
-        commands = self._message.rcpt_commands
+        message, takes_dsn = self._message, self._server.takes_dsn
         steps: list[tuple[bytes, Step]] = [(b"RSET\r\n", self._reset_answered)] if self.leaves_state else []
         steps.append((self._mail_line(), self._mail_answered))
-        steps += [(commands[number], self._recipient_answered) for number in numbers]
+        steps += [(message.rcpt_command(number, takes_dsn), self._recipient_answered) for number in numbers]
         steps.append((b"DATA\r\n", self._data_answered))
         self.leaves_state = True
         if self._server.has_pipelining:
@@ -178,6 +178,8 @@ class TransactionDialogue:
             line += b" BODY=8BITMIME"
         if self._message.international and self._server.takes_utf8:
             line += b" SMTPUTF8"
+        if self._server.takes_dsn:
+            line += self._message.mail_parameters
         return line + b"\r\n"
 
     def _send_next(self) -> None:
@@ -334,7 +336,7 @@ class TransactionDialogue:
     def _judge(self, remote: RemoteReply) -> Outcome:
         reply, server = remote.to_reply(), self._server
         if reply.is_success:
-            return Delivered(reply, server.where, server.tls)
+            return Delivered(reply, server.where, server.tls, server.handover)
         if reply.is_permanent:
             return Failed(reply, server.where, server.tls)
         return Deferred(reply, server.where, tls=server.tls)

@@ -16,7 +16,9 @@ import attrs
 from kms.domain import reply as replies
 from kms.domain.content import Content, InlineContent
 from kms.domain.envelope import Envelope, Recipient
+from kms.domain.outcome import Handover
 from kms.domain.reply import Reply
+from kms.protocol.dsn_parameters import print_message_request, print_recipient_request
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -33,6 +35,8 @@ class OutgoingMessage:
         international: recipients that only a hop with SMTPUTF8 can serve, because of their own address, the
             sender's or the header (RFC 6531 3.2); by recipient id.
         data: the content, where it is held whole; None when it is read from a file.
+        mail_parameters: what a hop with DSN is told at MAIL (RFC 3461 5.2.1); mostly empty.
+        rcpt_parameters: the same at RCPT, for recipients with something to tell.
     """
 
     mail_command: bytes
@@ -41,6 +45,14 @@ class OutgoingMessage:
     is_8bit: bool
     international: frozenset[int]
     data: bytes | None
+    mail_parameters: bytes = b""
+    rcpt_parameters: dict[int, bytes] = attrs.field(factory=dict)
+
+    def rcpt_command(self, number: int, takes_dsn: bool) -> bytes:
+        """The whole RCPT line for a hop, with or without the parameters of DSN."""
+        command = self.rcpt_commands[number]
+        parameters = self.rcpt_parameters.get(number) if takes_dsn else None
+        return command if parameters is None else command.removesuffix(b"\r\n") + parameters + b"\r\n"
 
     def only(self, numbers: Container[int]) -> OutgoingMessage:
         """The same message for fewer recipients."""
@@ -62,6 +74,7 @@ class OutgoingMessage:
         commands: dict[int, bytes] = {}
         international: set[int] = set()
         refused: dict[int, Reply] = {}
+        parameters: dict[int, bytes] = {}
         for recipient in recipients:
             number, address = recipient.recipient_id, str(recipient.forward_path)
             refusal = sender_refusal or (replies.UNSENDABLE_RECIPIENT if _CONTROL.search(address) else None)
@@ -69,12 +82,24 @@ class OutgoingMessage:
                 refused[number] = refusal
                 continue
             commands[number] = f"RCPT TO:<{address}>\r\n".encode()
+            if recipient.request is not None:
+                parameters[number] = print_recipient_request(recipient).encode()
             if is_international or not address.isascii():
                 international.add(number)
         mail_command = b"" if sender_refusal else f"MAIL FROM:<{sender}>".encode()
         data = content.data if isinstance(content, InlineContent) else None
         is_8bit = envelope.is_8bit and not (data is not None and data.isascii())
-        return cls(mail_command, commands, content.octets, is_8bit, frozenset(international), data), refused
+        message = cls(
+            mail_command=mail_command,
+            rcpt_commands=commands,
+            octets=content.octets,
+            is_8bit=is_8bit,
+            international=frozenset(international),
+            data=data,
+            mail_parameters=print_message_request(envelope.request).encode(),
+            rcpt_parameters=parameters,
+        )
+        return message, refused
 
 
 @attrs.frozen
@@ -88,6 +113,7 @@ class ServerTraits:
         has_pipelining: commands may go in groups (RFC 2920).
         takes_8bit: 8BITMIME is offered (RFC 6152).
         takes_utf8: SMTPUTF8 is offered (RFC 6531).
+        takes_dsn: DSN is offered (RFC 3461).
         size_limit_octets: None = SIZE is not offered; 0 = offered without a limit (RFC 1870).
     """
 
@@ -97,4 +123,12 @@ class ServerTraits:
     has_pipelining: bool = False
     takes_8bit: bool = False
     takes_utf8: bool = False
+    takes_dsn: bool = False
     size_limit_octets: int | None = None
+
+    @property
+    def handover(self) -> Handover:
+        """Who reports what becomes of a message this server took: LMTP without DSN ends at a mailbox (RFC 2033 1)."""
+        if self.takes_dsn:
+            return Handover.REPORTING
+        return Handover.FINAL if self.is_lmtp else Handover.SILENT

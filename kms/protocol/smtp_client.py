@@ -281,6 +281,7 @@ class SmtpClientSession:
             has_pipelining="PIPELINING" in capabilities,
             takes_8bit="8BITMIME" in capabilities,
             takes_utf8="SMTPUTF8" in capabilities,
+            takes_dsn="DSN" in capabilities,
             size_limit_octets=None if size is None else int(size) if size.isascii() and size.isdigit() else 0,
         )
         self._rest()

@@ -7,6 +7,8 @@ Flow: `smtp_server` is a conversation that understands commands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from kms.domain import reply as replies
@@ -18,15 +20,23 @@ from kms.protocol.smtp_settings import SmtpServerSettings
 from kms.protocol.smtp_states import State
 
 
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
+
+
 @attrs.define(eq=False, repr=False)
 class Conversation:
     """Octets from the client, replies to it, and how far they have come with each other.
+
+    `sign` is asked for what is to be said in the place of a refusal by a rule that the session knows itself: it may
+    add something to the text, and nothing else.
 
     Attributes:
         is_smtputf8: the last MAIL has said SMTPUTF8, so replies may be in UTF-8 (RFC 6531 3.7.4).
     """
 
     _settings: SmtpServerSettings
+    _sign: Callable[[Reply], Reply] = attrs.field(default=_as_it_is, kw_only=True)
     is_smtputf8: bool = attrs.field(default=False, init=False)
     _state: State = attrs.field(default=states.UNGREETED, init=False)
     _lines: LineBuffer = attrs.field(factory=LineBuffer, init=False)
@@ -87,7 +97,7 @@ class Conversation:
     def _refuse(self, reply: Reply) -> Reply:
         """Say what the client did wrong, unless it has done wrong too often."""
         if 0 < self._settings.max_failed_commands <= self._failed_commands:
-            return self._say(replies.TOO_MANY_ERRORS)
+            return self._say(self._sign(replies.TOO_MANY_ERRORS))
         self._failed_commands += 1
         return self._say(reply)
 

@@ -165,7 +165,7 @@ class SmtpServerSession(ContentTransfer):
             return self._refuse(reply)
         self._say(reply)
         if self._failed_logins >= MAX_FAILED_LOGINS:
-            self.close(replies.TOO_MANY_FAILED_LOGINS)
+            self.close(self._sign(replies.TOO_MANY_FAILED_LOGINS))
         return reply
 
     def _end(self) -> None:
@@ -242,7 +242,7 @@ class SmtpServerSession(ContentTransfer):
     def _mail(self, argument: str) -> Event:
         self._state = states.MAIL_REFUSED  # unless it comes otherwise
         if self._settings.needs_authentication and self.login_name is None:
-            raise ProtocolViolation(replies.AUTHENTICATION_REQUIRED)
+            raise ProtocolViolation(self._sign(replies.AUTHENTICATION_REQUIRED))
         offered = parse_mail(argument, self._settings.offers_dsn)
         self.is_smtputf8 = offered.is_smtputf8
         self._pending = offered

@@ -34,8 +34,7 @@ class SmtpServerSettings:
         offers_starttls: there is a certificate.
         make_nonce: gives another text each time, for AUTH.
         is_lmtp: LMTP is spoken (RFC 2033): LHLO in the place of EHLO and HELO, and an answer for each recipient.
-        offers_dsn: RET, ENVID, NOTIFY and ORCPT are taken, and kept with the message (RFC 3461). Off until reports
-            obey them.
+        offers_dsn: RET, ENVID, NOTIFY and ORCPT are taken, and kept with the message (RFC 3461).
         max_recipients: of one message, as announced by LIMITS (RFC 9422); who counts them is the listener's
             matter; 0 = no limit.
     """

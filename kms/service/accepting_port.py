@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 _MOST_KEPT_BACK = 64
 _PAUSE_SECONDS = 0.5
+_MOST_AT_ONCE = 10
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _NOBODY_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EPERM))
 _log = Logger(namespace="kms")
@@ -49,22 +50,18 @@ class AcceptingPort(Port):
         super().startListening()
 
     def doRead(self) -> None:
-        """Accept who waits, at most as many at once as Twisted's own port would."""
-        accepted = 0
-        while accepted < self.numberAccepts:
+        """Accept who waits, few at a time: in a flood of connections the sessions have their turn too."""
+        for _ in range(_MOST_AT_ONCE):
             try:
                 client, address = self.socket.accept()
             except OSError as error:
                 self._take_error(error)
                 break
-            accepted += 1
             is_last = client.fileno() >= self._end - 1
             self._serve(client, address)
             if is_last:
                 self._pause()
                 break
-        is_crowded = accepted == self.numberAccepts
-        self.numberAccepts = accepted + 20 if is_crowded else max(1, accepted)
 
     def _serve(self, client: socket.socket, address: Any) -> None:
         if len(address) == 4 and address[3]:  # an IPv6 address with a scope

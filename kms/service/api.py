@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,8 +22,11 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from kms.service.api_call import ApiError, Call
 from kms.service.control import Control, ReloadRefused
 from kms.service.inquiry import InquiryError
+from kms.service.peer import peer_of
+from kms.service.queue_api import QUEUE_ROUTES
 from kms.store.accounts import AccountError
 from kms.store.administration import Conflict, NotFound
 from kms.store.credentials import PasswordError
@@ -33,48 +36,12 @@ _MOST_BODY_OCTETS = 1024 * 1024
 _PREFIX = "/api/v1/"
 
 
-class ApiError(Exception):
-    """A request that cannot be answered; the text says why."""
-
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-@attrs.frozen
-class Call:
-    """One request, taken apart.
-
-    Attributes:
-        names: what stood in the place of `{}` in the route's path, in order.
-        query: the last value of each name.
-        body: the JSON object; empty where there was none.
-    """
-
-    names: tuple[str, ...]
-    query: Mapping[str, str]
-    body: Mapping[str, Any]
-
-    def text(self, key: str) -> str:
-        """A text of the body that must be there."""
-        value = self.body.get(key)
-        if not isinstance(value, str):
-            raise ApiError(HTTPStatus.BAD_REQUEST, f"{key} must be there, and a text")
-        return value
-
-    def texts(self, key: str) -> list[str]:
-        """A list of texts of the body that must be there."""
-        value = self.body.get(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ApiError(HTTPStatus.BAD_REQUEST, f"{key} must be there, and a list of texts")
-        return value
-
-
 Answer = Callable[[Control, Call], Awaitable[Any]]
 
 _ROUTES: tuple[tuple[str, str, Answer], ...] = (
     ("GET", "status", lambda control, call: control.status()),
     ("POST", "reload", lambda control, call: control.reload()),
+    ("GET", "queue/fsck", lambda control, call: control.check_queue()),
     ("GET", "why/{}", lambda control, call: control.tell_why(call.names[0])),
     ("POST", "explain", lambda control, call: control.explain(call.body)),
     ("GET", "users", lambda control, call: control.list_users()),
@@ -102,7 +69,7 @@ _ROUTES: tuple[tuple[str, str, Answer], ...] = (
 )
 _PATTERNS = [
     (method, re.compile(re.escape(path).replace(r"\{\}", "([^/]+)")), answer)
-    for method, path, answer in _ROUTES
+    for method, path, answer in (*_ROUTES, *QUEUE_ROUTES)
 ]
 
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
@@ -136,7 +103,7 @@ class Api(Resource):
 
     async def _answer(self, request: Request) -> tuple[HTTPStatus, Any]:
         answer, names = _find_route(request.method, request.path)
-        call = Call(names, _read_query(request), _read_body(request))
+        call = Call(names, _read_query(request), _read_body(request), _find_peer(request))
         return HTTPStatus.OK, await answer(self._control, call)
 
     def _explain(self, failure: Failure) -> tuple[HTTPStatus, Any]:
@@ -166,6 +133,16 @@ def _find_route(method: bytes, path: bytes) -> tuple[Answer, tuple[str, ...]]:
         if known.encode("ascii") == method:
             return answer, tuple(map(unquote, match.groups()))
     raise ApiError(HTTPStatus.METHOD_NOT_ALLOWED, f"{text} takes {', '.join(known for known, _, _ in found)}")
+
+
+def _find_peer(request: Request) -> str:
+    """Say whose process asks: the uid that the kernel knows of the other end of a Unix socket."""
+    transport = getattr(request.channel, "transport", None)
+    transport = getattr(transport, "_producer", transport)
+    connected = getattr(transport, "socket", None)
+    if connected is None or connected.family != socket.AF_UNIX:
+        return "unknown"
+    return peer_of(connected)
 
 
 def _read_query(request: Request) -> dict[str, str]:

@@ -5,13 +5,13 @@ Nothing here owns a thread or a descriptor yet; `mail_server.py` starts and stop
 
 from __future__ import annotations
 
+import os
 import socket
 from random import SystemRandom
 from typing import Any
 
 from twisted.python.threadpool import ThreadPool
 
-from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Rule
@@ -53,6 +53,7 @@ from kms.service.pop3_listener import Pop3Factory
 from kms.service.pop3_log import Pop3Logs
 from kms.service.portal import Realm, WindowChecker
 from kms.service.queue import Queue
+from kms.service.queue_control import QueueControl
 from kms.service.queue_runner import QueueRunner
 from kms.service.quota import Quota, follow_quota
 from kms.service.reception import Reception
@@ -61,15 +62,19 @@ from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings, 
 from kms.service.route_finder import RouteFinder
 from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
-from kms.service.settings_rules import log_path, outbound_rules, routing_rules
+from kms.service.settings_rules import log_path, may_send_plain_passwords, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.submissions import Submissions
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
+from kms.service.withholding import Withholding
 from kms.store.bodies import BodyWriter, read_head, remove_body
 from kms.store.queue_store import QueueStore
 from kms.store.report_texts import ReportTexts
 
-_HASHING_THREADS = 2
+_HASHING_THREADS = max(
+    1, min(4, (os.cpu_count() or 1) // 2)
+)  # the other half serves those who know their password
 SMTP_SERVICES = ("smtp", "submission", "submissions", "lmtp")
 POP3_SERVICES = ("pop3", "pop3s")
 _NOT_FOR_POP3 = ("LOGIN", "CRAM-MD5")
@@ -162,7 +167,10 @@ class App:
             lambda path: self.files.run(remove_body, path),
             self.mail_log,
             self.clock,
+            Withholding(settings.queue.offline),
         )
+        self.queue_control = QueueControl(self)
+        self.submissions = Submissions(self)
 
     def _build_guards(self, settings: Settings) -> None:
         self.notices = Notices(
@@ -281,6 +289,7 @@ class App:
             mechanisms=tuple(mechanism.value for mechanism in mechanisms),
             needs_authentication=is_submission,
             is_lmtp=name == "lmtp",
+            offers_dsn=True,
             offers_starttls=True,
             max_recipients=limits.max_recipients,
         )
@@ -307,13 +316,7 @@ class App:
 
     def may_send_plain_passwords(self, client: ClientAddress) -> bool:
         """Say whether this client may send its password without TLS (`plaintext_auth`)."""
-        match self.settings.tls.plaintext_auth:
-            case PlaintextAuth.ALWAYS:
-                return True
-            case PlaintextAuth.NEVER:
-                return False
-        group = self.settings.relay.address_group
-        return client.is_loopback or (group is not None and client in group)
+        return may_send_plain_passwords(self.settings, client)
 
     def use(self, settings: Settings) -> None:
         """Take changed settings, where a reload is enough; nothing is dropped."""
@@ -324,6 +327,7 @@ class App:
         self.trace.hides_local_ip = settings.relay.hide_local_ip
         self.trace.discloses_login = settings.server.disclose_login
         self.runner.rules = settings.retry_rules
+        self.queue_control.use(settings)
         self.outbound.rules = outbound_rules(settings)
         self.routes.rules = routing_rules(settings, self.hostname)
         self.bounces.language = self.notices.language = settings.queue.language

@@ -49,9 +49,10 @@ class Arrivals:
         refusal = self._apply(visit, clients.judge_connection(visit))
         if refusal is not None:
             return refusal
-        visit.is_counted = True
-        self._ledger.connections.add(client_key(visit.client))
-        if not clients.asks_for_names:
+        if not visit.session.is_lmtp:
+            visit.is_counted = True
+            self._ledger.connections.add(client_key(visit.client))
+        if not clients.asks_for_name(visit):
             return None
         return Deferred.fromCoroutine(self._judge_name(visit)).addErrback(self._trouble)
 
@@ -77,7 +78,7 @@ class Arrivals:
 
     def reserve_place(self, visit: Visit) -> Place | None:
         """Reserve a place among the messages of an hour; None where they are not counted."""
-        limits = self._checks.clients.limits
-        if not limits.messages_per_hour or limits.is_exempt(visit.client):
+        clients = self._checks.clients
+        if not clients.limits.messages_per_hour or clients.is_free(visit):
             return None
         return self._ledger.reserve(client_key(visit.client))

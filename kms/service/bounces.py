@@ -1,8 +1,9 @@
-"""Failed, expired and late recipients become reports to the sender.
+"""What came of recipients becomes reports to the sender: failed, late, delivered or passed on.
 
-Promises: a bounce never bounces (nothing is ever sent about a null reverse-path, RFC 5321 6.1); one report for
-an entry and an attempt; the report is given back as a new entry, and the queue runner stores it in the very
-transaction that removes the recipients it is about.
+Promises: a bounce never bounces (nothing is ever sent about a null reverse-path, RFC 5321 6.1); one report
+of a kind for an entry and an attempt; it is given back as a new entry, and the queue runner stores it in the very
+transaction that removes the recipients it is about. RET=FULL brings a failed message back whole, up to
+`MAX_RETURNED_OCTETS`; all else brings its header (RFC 3461 4.3).
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ from twisted.logger import Logger
 
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
-from kms.domain.dsn import MAX_HEADER_OCTETS, DeliveryReport, RecipientReport, compose
+from kms.domain.dsn import (
+    MAX_HEADER_OCTETS,
+    MAX_RETURNED_OCTETS,
+    DeliveryReport,
+    RecipientReport,
+    compose,
+)
+from kms.domain.dsn_request import MessageRequest, Returned
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.message import split_header
 from kms.domain.queue_entry import QueueEntry
 from kms.domain.report_text import ReportKind
+from kms.policy.notification import WantedReports
 from kms.policy.recipient import DomainKind, Resolved, classify_domain
-from kms.policy.settlement import Undelivered
 from kms.service.directory import DirectoryCache
 from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_report
@@ -28,6 +36,8 @@ from kms.store.queue_store import NewEntry
 from kms.store.report_texts import ReportTexts
 
 ReadHead = Callable[[Content, int], Awaitable[bytes]]
+
+_LOG_WORDS = {ReportKind.FAILED: "non-delivery", ReportKind.DELAYED: "delay"}
 
 
 class Bounces:
@@ -62,34 +72,34 @@ class Bounces:
         self._log = log
         self._operator_log = Logger(namespace="kms.bounces")
 
-    async def failed(
-        self, entry: QueueEntry, content: Content, undelivered: Sequence[Undelivered]
-    ) -> NewEntry | None:
-        """Make the report that recipients were given up; None where nobody is to be told."""
-        return await self._report(ReportKind.FAILED, entry, content, _once_each(undelivered, None))
-
-    async def delayed(
-        self, entry: QueueEntry, content: Content, undelivered: Sequence[Undelivered], until: datetime | None
-    ) -> NewEntry | None:
-        """Make the warning that recipients are late; None where nobody is to be told.
-
-        Args:
-            until: when the attempts end; None where they do not.
-        """
-        return await self._report(ReportKind.DELAYED, entry, content, _once_each(undelivered, until))
-
-    async def _report(
-        self, kind: ReportKind, entry: QueueEntry, content: Content, items: tuple[RecipientReport, ...]
-    ) -> NewEntry | None:
+    async def make(self, entry: QueueEntry, content: Content, wanted: WantedReports) -> tuple[NewEntry, ...]:
+        """Make the reports about an entry, one of each kind; none where nobody is to be told."""
         sender = entry.reverse_path
+        if not wanted:
+            return ()
         if sender is None:
             self._log.report_dropped(entry, "the reverse-path is null")
-            return None
+            return ()
         targets = self._resolve(sender)
         if not targets:
             self._log.report_dropped(entry, f"the sender {sender} does not exist")
-            return None
+            return ()
+        return tuple([await self._make(entry, content, sender, targets, *about) for about in wanted.items()])
+
+    async def _make(
+        self,
+        entry: QueueEntry,
+        content: Content,
+        sender: Mailbox,
+        targets: tuple[Mailbox, ...],
+        kind: ReportKind,
+        items: tuple[RecipientReport, ...],
+    ) -> NewEntry:
+        language = self._language_of(targets)
         number, now = self._next_number()
+        request = entry.envelope.request or MessageRequest()
+        is_whole = kind is ReportKind.FAILED and request.returned is Returned.FULL
+        header, rest = await self._read(content, is_whole and content.octets <= MAX_RETURNED_OCTETS)
         data = compose(
             DeliveryReport(
                 kind=kind,
@@ -99,15 +109,27 @@ class Bounces:
                 arrived_at=entry.arrived_at,
                 at=now,
                 recipients=items,
-                original_header=await self._header(content),
-                text=self._texts.text(self._language_of(targets), kind),
+                original_header=header,
+                text=self._texts.text(language, kind),
                 postmaster=self._postmaster_for(sender),
+                sentences=self._texts.sentences(language),
+                original_rest=rest,
+                envelope_id=request.envelope_id,
+                takes_utf8=self._takes_utf8(sender, targets),
             )
         )
         recipients = tuple(Recipient(place, target, sender) for place, target in enumerate(targets, 1))
-        report = QueueEntry(number, Envelope(None, recipients), now, len(data), due_at=now)
-        self._log.reported(entry, report, "non-delivery" if kind is ReportKind.FAILED else "delay")
+        envelope = Envelope(None, recipients, is_8bit=not data.isascii())
+        report = QueueEntry(number, envelope, now, len(data), due_at=now)
+        self._log.reported(entry, report, _LOG_WORDS.get(kind, "delivery status"))
         return NewEntry(report, InlineContent(data), is_leased=False, story=tell_report(entry.queue_id))
+
+    def _takes_utf8(self, sender: Mailbox, targets: Sequence[Mailbox]) -> bool:
+        """Tell whether the report may be 8-bit: a mailbox of ours, or a way that offers SMTPUTF8 in any case."""
+        directory = self._directory.current
+        return not str(sender).isascii() or all(
+            classify_domain(directory, target.domain) is DomainKind.LOCAL for target in targets
+        )
 
     def _resolve(self, sender: Mailbox) -> tuple[Mailbox, ...]:
         if classify_domain(self._directory.current, sender.domain) is not DomainKind.LOCAL:
@@ -125,19 +147,13 @@ class Bounces:
         account = self._directory.current.accounts.get(str(targets[0]))
         return account.language if account is not None and account.language else self.language
 
-    async def _header(self, content: Content) -> bytes:
+    async def _read(self, content: Content, is_whole: bool) -> tuple[bytes, bytes | None]:
+        """Read the header of the original, and where it is to be returned whole, what follows."""
         try:
-            return split_header(await self._read_head(content, MAX_HEADER_OCTETS))[0]
+            header, rest = split_header(
+                await self._read_head(content, content.octets if is_whole else MAX_HEADER_OCTETS)
+            )
         except OSError as error:
             self._operator_log.error("A report goes without the original header: {error}", error=error)
-            return b""
-
-
-def _once_each(undelivered: Sequence[Undelivered], until: datetime | None) -> tuple[RecipientReport, ...]:
-    """One row for each address that RCPT named: the private targets behind an alias are not told."""
-    rows: dict[Mailbox, RecipientReport] = {}
-    for item in undelivered:
-        original = item.recipient.original
-        last_words = "" if item.last_reply == item.reply else str(item.last_reply)
-        rows.setdefault(original, RecipientReport(original, item.reply, item.where, last_words, until))
-    return tuple(rows.values())
+            return b"", None
+        return header, rest if is_whole else None

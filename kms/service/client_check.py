@@ -30,11 +30,15 @@ class ClientCheck:
         self._ledger = ledger
         self._resolver = resolver
 
+    def is_free(self, visit: Visit) -> bool:
+        """Say whether the limits of strangers do not count: for the exempt group, and over LMTP."""
+        return visit.session.is_lmtp or self.limits.is_exempt(visit.client)
+
     # At connect
 
     def judge_connection(self, visit: Visit) -> Decision:
         """Judge a client that connects; its own connection is not counted yet."""
-        if self.limits.is_exempt(visit.client):
+        if self.is_free(visit):
             return _fine()
         client = client_key(visit.client)
         over = [
@@ -71,10 +75,9 @@ class ClientCheck:
         facts: Facts = {"connections": count, "connections_per_client": limit}
         return mode, Decision(Rule.CONNECTIONS_PER_CLIENT, reply.TOO_MANY_CONNECTIONS, facts)
 
-    @property
-    def asks_for_names(self) -> bool:
-        """Whether `judge_name` must be awaited before a client is greeted."""
-        return self.limits.client_must_have_ptr
+    def asks_for_name(self, visit: Visit) -> bool:
+        """Whether `judge_name` must be awaited before the client is greeted."""
+        return self.limits.client_must_have_ptr and not visit.session.is_lmtp
 
     async def judge_name(self, visit: Visit) -> Decision:
         """Judge whether the client's address has a name in the DNS."""
@@ -92,7 +95,7 @@ class ClientCheck:
     def judge_rate(self, visit: Visit) -> tuple[Mode, Decision] | None:
         """Judge at MAIL whether the client has sent enough for this hour; None where it has not."""
         mode = self.limits.mode(Limit.MESSAGES_PER_HOUR)
-        if mode is Mode.OFF or self.limits.is_exempt(visit.client):
+        if mode is Mode.OFF or self.is_free(visit):
             return None
         limit = self.limits.messages_per_hour
         count = self._ledger.messages_of(client_key(visit.client), visit.ahead_seconds)
@@ -105,7 +108,7 @@ class ClientCheck:
         """Judge a recipient that does not exist: it is refused, and one too many of them ends the session."""
         refusal = Decision(Rule.UNKNOWN_RECIPIENT, reply.UNKNOWN_RECIPIENT)
         mode = self.limits.mode(Limit.UNKNOWN_RECIPIENTS)
-        if mode is Mode.OFF or self.limits.is_exempt(visit.client):
+        if mode is Mode.OFF or self.is_free(visit):
             return refusal
         limit = self.limits.unknown_recipients
         count = self._ledger.unknown_recipients_of(client_key(visit.client), visit.ahead_seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from kms.domain import reply
 from kms.domain.decision import Decision, Rule
 from kms.domain.message import find_fields
-from kms.domain.reply import Reply
 from kms.policy.transaction import TransactionRules, judge_hops
 from kms.service.directory import DirectoryCache
 from kms.service.visit import Transaction
@@ -53,9 +52,3 @@ class ContentCheck:
             if target in accounts and target in passed:
                 return Decision(Rule.DELIVERED_TO_LOOP, reply.DELIVERED_TO_LOOP, {"delivered_to": target})
         return None
-
-
-def refusal_of(refusal: Reply) -> Decision:
-    """Name the rule behind a content that the protocol session refuses by itself."""
-    rule = Rule.BARE_NEWLINES if refusal == reply.BARE_NEWLINE else Rule.CONTENT_SIZE
-    return Decision(rule, refusal)

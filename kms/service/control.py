@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -23,21 +23,18 @@ from twisted.python.threadpool import ThreadPool
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.domain.account import Directory
-from kms.domain.address_group import ClientAddress, parse_client_address
-from kms.policy.block import Block
-from kms.service.client_ledger import Counters
+from kms.domain.address_group import parse_client_address
 from kms.service.clock import Clock
+from kms.service.control_parts import KeepsLedger, KeepsWindows, KnowsDirectory, RunsOperations
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
+from kms.service.queue_control import QueueControl
 from kms.service.server_status import describe_status
-from kms.store import administration
+from kms.store import administration, fsck
 from kms.store.accounts import AccountError
 from kms.store.administration import Facts, describe_block, describe_window, read_client
 from kms.store.credentials import Verifiers, make_verifiers
 from kms.store.history import tell_why
-from kms.store.relay_windows import RelayWindow
-
-R = TypeVar("R")
 
 
 class ReloadRefused(Exception):
@@ -52,63 +49,6 @@ class ReloadRefused(Exception):
         self.problems = tuple(problems)
 
 
-class RunsOperations(Protocol):
-    """The part of `Database` that is needed."""
-
-    def run(self, operation: Callable[[Any], R]) -> Deferred[R]:
-        """Run in the next transaction."""
-        ...
-
-    def read(self, operation: Callable[[Any], R]) -> Deferred[R]:
-        """Run on a snapshot."""
-        ...
-
-
-class KnowsDirectory(Protocol):
-    """The part of `DirectoryCache` that is needed."""
-
-    @property
-    def current(self) -> Directory:
-        """The newest snapshot."""
-        ...
-
-    async def load(self) -> None:
-        """Read the store anew."""
-        ...
-
-
-class KeepsWindows(Protocol):
-    """The part of `RelayWindows` that is needed."""
-
-    def list(self) -> Sequence[RelayWindow]:
-        """The open windows."""
-        ...
-
-    async def revoke(self, client: ClientAddress, user: str | None = None) -> int:
-        """End windows of an address."""
-        ...
-
-    async def revoke_user(self, user: str) -> int:
-        """End windows of a user."""
-        ...
-
-
-class KeepsLedger(Protocol):
-    """The part of `ClientLedger` that is needed."""
-
-    def blocks(self) -> Sequence[Block]:
-        """The blocks that last."""
-        ...
-
-    def counters_of(self, client: str) -> Counters:
-        """What is counted of a client."""
-        ...
-
-    async def lift(self, client: str) -> int:
-        """End the blocks of a client."""
-        ...
-
-
 class Server(Protocol):
     """The part of `App` that is needed."""
 
@@ -117,6 +57,7 @@ class Server(Protocol):
     clock: Clock
     reactor: Any
     hashing: ThreadPool
+    queue_control: QueueControl
 
     @property
     def explainer(self) -> Explainer:
@@ -157,6 +98,11 @@ class Control:
         self._reload = reload
         self._started_at: datetime = server.clock.now()
         self._log = Logger(namespace="kms.control")
+
+    @property
+    def queue(self) -> QueueControl:
+        """The operator's requests about the queue."""
+        return self._server.queue_control
 
     # Users
 
@@ -240,6 +186,19 @@ class Control:
         count = await self._server.windows.revoke(client, user)
         self._log.info("relay windows of {client} revoked: {count}", client=client, count=count)
         return {"revoked": count}
+
+    # The queue
+
+    async def check_queue(self) -> Facts:
+        """Look whether the store is whole, as far as that can be seen while mail comes and goes; see `store.fsck`.
+
+        Only what was wrong twice counts: a message that was delivered meanwhile has no body file any more.
+        """
+        data_dir, now = self._server.settings.server.data_dir, self._server.clock.now()
+        look = partial(fsck.find_faults, data_dir=data_dir, now=now, is_offline=False)
+        first = await self._server.database.read(look)
+        second = await self._server.database.read(look) if first else []
+        return {"is_offline": False, "faults": [fault.describe() for fault in first if fault in second]}
 
     # Decisions
 

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from kms.service.job_thread import Job, JobThread
+from kms.store.fault import Step, reach
 from kms.store.schema import StoreError, open_database, open_reader, reserve_log
 
 __all__ = ["Database", "StoreError"]
@@ -139,8 +140,11 @@ class _Writing:
         try:
             if not self._run_together(jobs):
                 self._connection.execute("BEGIN IMMEDIATE")
+                reach(Step.BEGUN)
                 self._run_all(jobs)
+            reach(Step.BEFORE_COMMIT)
             self._connection.execute("COMMIT")
+            reach(Step.AFTER_COMMIT)
         except Exception as error:
             cause = error.error if isinstance(error, _TransactionLost) else error
             self._log.error("A transaction of {jobs} operations failed: {error}", jobs=len(jobs), error=cause)
@@ -159,6 +163,7 @@ class _Writing:
             return False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            reach(Step.BEGUN)
             results = _results(operation, self._connection, jobs)
         except Exception:  # whose fault it was comes out, and is told, when they are run one by one
             self._roll_back()

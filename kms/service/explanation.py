@@ -15,6 +15,7 @@ from kms.config.settings import Settings
 from kms.domain import reply
 from kms.domain.decision import Decision, Rule, Stage
 from kms.domain.message import HeaderScanner
+from kms.domain.reply import Reply
 from kms.policy.recipient import find_account
 from kms.policy.relay import Authentication
 from kms.protocol.smtp_events import (
@@ -27,10 +28,10 @@ from kms.protocol.smtp_events import (
 )
 from kms.protocol.smtp_server import SmtpServerSession
 from kms.service.checks import Checks, LiveState, build_checks
-from kms.service.content_check import refusal_of
 from kms.service.database import Database
 from kms.service.directory import DirectoryCache
 from kms.service.inquiry import Inquiry, InquiryError, Step
+from kms.service.session_rules import decide_for_session
 from kms.service.smtp_listener import SmtpServiceRules
 from kms.service.visit import Transaction, Visit
 
@@ -98,10 +99,12 @@ class _Rehearsal:
             rules.session,
             is_encrypted=inquiry.is_encrypted or rules.is_tls_at_once,
             may_send_plain_passwords=rules.may_send_plain_passwords(inquiry.client),
+            sign=self._sign_refusal,
         )
         self._visit = Visit(
             inquiry.client, self._session, rules.is_submission, ahead_seconds=inquiry.ahead_seconds
         )
+        self._by_session: tuple[Stage, Decision] | None = None
         self._scanner = HeaderScanner()
         self._steps: list[Step] = []
 
@@ -126,7 +129,7 @@ class _Rehearsal:
     async def _connect(self) -> None:
         clients = self._checks.clients
         decision = clients.judge_connection(self._visit)
-        if not decision.is_refusal and clients.asks_for_names:
+        if not decision.is_refusal and clients.asks_for_name(self._visit):
             decision = await clients.judge_name(self._visit)
         greeting = decision.reply if decision.is_refusal else reply.greeting(self._hostname)
         self._session.greet(greeting)
@@ -154,13 +157,20 @@ class _Rehearsal:
         if self._session.is_closing:
             return
         self._session.receive_data(data)
+        self._by_session = None
         stage, decision = None, None
         while (event := self._session.next_event()) is not None:
             judged = await self._judge(event)
             if judged is not None:
                 stage, decision = judged
                 self._session.reply(decision.reply)
+        if decision is None and self._by_session is not None:
+            stage, decision = self._by_session
         self._keep(command, stage, decision)
+
+    def _sign_refusal(self, refusal: Reply) -> Reply:
+        self._by_session = decide_for_session(refusal)
+        return refusal
 
     def _keep(self, command: str, stage: Stage | None = None, decision: Decision | None = None) -> None:
         replies = self._session.data_to_send().decode("utf-8", "replace").splitlines()
@@ -191,7 +201,7 @@ class _Rehearsal:
                 self._scanner.feed(event.data)
                 return Stage.CONTENT, self._judge_content()
             case ContentRefused():
-                return Stage.CONTENT, refusal_of(event.reply)
+                return decide_for_session(event.reply)
         return None
 
     def _judge_content(self) -> Decision:

@@ -80,7 +80,7 @@ class LimitEffects:
 
     def _count_unknown_recipient(self, case: Case) -> None:
         limits, client = self._check.limits, case.visit.client
-        if limits.mode(Limit.UNKNOWN_RECIPIENTS) is Mode.OFF or limits.is_exempt(client):
+        if limits.mode(Limit.UNKNOWN_RECIPIENTS) is Mode.OFF or self._check.is_free(case.visit):
             return
         key = client_key(client)
         if not is_reached(self._ledger.unknown_recipients_of(key), limits.unknown_recipients):

@@ -59,8 +59,8 @@ class Ports:
             _set_nodelay(results[0])
             self._open.append(results[0])
 
-    def listen_unix(self, name: str, path: Path, factory: IProtocolFactory) -> None:
-        """Listen at a Unix socket that only its owner may use; one left by a killed server is replaced.
+    def listen_unix(self, name: str, path: Path, factory: IProtocolFactory, mode: int = _OWNER_ONLY) -> None:
+        """Listen at a Unix socket, which usually only its owner may use; one left by a killed server is replaced.
 
         Args:
             path: of the socket; no other server may be there, which the lock of the data folder sees to.
@@ -71,7 +71,7 @@ class Ports:
         try:
             if path.is_socket():
                 path.unlink()
-            self._open.append(self._reactor.listenUNIX(str(path), factory, mode=_OWNER_ONLY))
+            self._open.append(self._reactor.listenUNIX(str(path), factory, mode=mode))
         except (OSError, CannotListenError) as error:
             why = getattr(getattr(error, "socketError", error), "strerror", None) or error
             raise CannotOpen(f"kms: {name} cannot listen at unix:{path}: {why}") from error

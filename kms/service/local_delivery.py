@@ -20,7 +20,7 @@ from kms.domain.content import Content, InlineContent
 from kms.domain.envelope import Recipient
 from kms.domain.message import find_fields, split_header
 from kms.domain.outcome import Deferred as DeferredOutcome
-from kms.domain.outcome import Delivered, Failed, Outcome
+from kms.domain.outcome import Delivered, Failed, Handover, Outcome
 from kms.domain.queue_entry import QueueEntry
 from kms.service.clock import Clock
 from kms.service.directory import DirectoryCache
@@ -34,7 +34,7 @@ _BUSY_SECONDS = 0.04  # then each batch waits: its two syncs hold up the commits
 _MOST_IN_A_BATCH = 500
 _HEADER_OCTETS = 256 * 1024
 WHERE = "local"
-_DELIVERED = Delivered(reply.DELIVERED_TO_MAILBOX, WHERE)
+_DELIVERED = Delivered(reply.DELIVERED_TO_MAILBOX, WHERE, handover=Handover.FINAL)
 
 
 @attrs.define  # not frozen: measured, one for each message; nobody changes one

@@ -47,7 +47,7 @@ class MailLog:
         self._hostname = hostname.split(".", 1)[0]
         self.lines = LineLog(path, clock, self._stamp)
         self._write = self.lines.write
-        self._smtpd = self._qmgr = self._local = self._smtp = self._bounce = self._pop3d = ""
+        self._smtpd = self._qmgr = self._local = self._smtp = self._bounce = self._pop3d = self._pickup = ""
         self.open()
 
     def _stamp(self, second: int) -> str:
@@ -57,8 +57,8 @@ class MailLog:
         """Take the process id of this process: called again after the fork."""
         pid = os.getpid()
         self._smtpd, self._qmgr, self._local = (f"kms/{part}[{pid}]: " for part in ("smtpd", "qmgr", "local"))
-        self._smtp, self._bounce, self._pop3d = (
-            f"kms/{part}[{pid}]: " for part in ("smtp", "bounce", "pop3d")
+        self._smtp, self._bounce, self._pop3d, self._pickup = (
+            f"kms/{part}[{pid}]: " for part in ("smtp", "bounce", "pop3d", "pickup")
         )
 
     def connected(self, client: ClientAddress) -> None:
@@ -96,6 +96,11 @@ class MailLog:
     def header_undeclared(self, queue_id: str) -> None:
         """A header holds octets above 127, and SMTPUTF8 was not said: it is kept as it is."""
         self._write(f"{self._smtpd}{queue_id}: warning: octets above 127 in the header without SMTPUTF8")
+
+    def picked_up(self, entry: QueueEntry, uid: int) -> None:
+        """A program of this machine handed a message in."""
+        self._write(f"{self._pickup}{entry.queue_id}: uid={uid} from=<{_path(entry.envelope.reverse_path)}>")
+        self.queued(entry)
 
     def queued(self, entry: QueueEntry) -> None:
         """A message, a client's or a report of ours, stands in the queue."""

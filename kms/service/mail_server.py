@@ -38,12 +38,16 @@ from kms.service.pop3_listener import Pop3Factory
 from kms.service.security_log import SecurityLog
 from kms.service.smtp_listener import SmtpFactory
 from kms.service.start import load_store
+from kms.service.submission_socket import SubmissionFactory
 from kms.service.tls import TlsFilesError
+from kms.store import maildrop
 from kms.store.data_folder import DataFolder
 from kms.store.schema import StoreError
 
 EX_UNAVAILABLE = 69
 _SWEEP_SECONDS = 600.0
+_MAILDROP_SECONDS = 30.0
+_FOR_ALL = 0o666
 _GC_THRESHOLDS = (20_000, 20, 50)  # values go by reference counts; the collector is for the rare cycle
 _QUIT_SECONDS = 0.5
 
@@ -66,6 +70,8 @@ class MailServer(service.Service):
         self._ports = Ports(reactor)
         self._sweep = LoopingCall(self._forget_old)
         self._sweep.clock = reactor
+        self._maildrop = LoopingCall(self._sweep_maildrop)
+        self._maildrop.clock = reactor
         self._has_ports = False
         self.app = App(settings, reactor, self._clock)
         self._folder = DataFolder(settings.server.data_dir)
@@ -116,6 +122,23 @@ class MailServer(service.Service):
                 path = settings.server.data_dir / place.split(":")[1]
                 self._ports.listen_unix("lmtp", path, self.app.entrances.by_service["lmtp"])
 
+    def _open_submission(self) -> None:
+        """Open what sendmail(1) needs; a folder that cannot be used hinders nothing else."""
+        folder = self.app.settings.server.submit_dir
+        factory = SubmissionFactory(self.app.submissions, self._reactor)
+        try:
+            maildrop.prepare(folder)
+            self._ports.listen_unix("sendmail", folder / maildrop.SOCKET, factory, _FOR_ALL)
+        except (OSError, CannotOpen) as error:
+            self._log.error("sendmail(1) will not work: {error}", error=error)
+            return
+        self._maildrop.start(_MAILDROP_SECONDS, now=True)
+
+    def _sweep_maildrop(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.app.submissions.sweep()).addErrback(
+            lambda failure: self._log.failure("The maildrop could not be read", failure)
+        )
+
     def _start(self) -> None:
         os.umask(0o077)
         app = self.app
@@ -136,6 +159,7 @@ class MailServer(service.Service):
         self._tell_of_open_relay()
         app.ledger.start()
         app.runner.start()
+        self._open_submission()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))
@@ -158,7 +182,7 @@ class MailServer(service.Service):
     def _forget_old(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._sweep_store()).addErrback(
             lambda failure: self._log.failure(
-                "Old windows, decisions and counts could not be removed", failure
+                "Old windows, decisions, counts and trash could not be removed", failure
             )
         )
 
@@ -170,6 +194,7 @@ class MailServer(service.Service):
         self.app.alarms.sweep()
         self.app.gateways.sweep()
         await self.app.ledger.sweep()
+        await self.app.queue_control.sweep()
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
@@ -237,8 +262,9 @@ class MailServer(service.Service):
 
     async def _close_store(self) -> None:
         app = self.app
-        if self._sweep.running:
-            self._sweep.stop()
+        for sweep in (self._sweep, self._maildrop):
+            if sweep.running:
+                sweep.stop()
         app.ledger.stop()
         await app.database.stop()
         app.janitor.stop()

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred, Delivered, Outcome
-from kms.domain.queue_entry import format_queue_id
 from kms.service.visit import Transaction, Visit
 from kms.store.queue_store import Settlement
 
@@ -41,7 +40,7 @@ def tell_report(about: str) -> str:
 
 def tell_attempt(outcomes: Iterable[tuple[Recipient, Outcome]], settlement: Settlement) -> str:
     """Tell what came of an attempt, and what is to come."""
-    due_at, report = settlement.due_at, settlement.report
+    due_at = settlement.due_at
     return _encode(
         {
             "outcomes": [
@@ -54,7 +53,7 @@ def tell_attempt(outcomes: Iterable[tuple[Recipient, Outcome]], settlement: Sett
                 for recipient, outcome in outcomes
             ],
             "next_try": None if due_at is None else due_at.isoformat(timespec="seconds"),
-            "report": None if report is None else format_queue_id(report.entry.number),
+            "reports": [report.entry.queue_id for report in settlement.reports],
         }
     )
 

@@ -23,7 +23,7 @@ from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred as DeferredOutcome
 from kms.domain.outcome import Failed, Outcome
 from kms.domain.queue_entry import QueueEntry
-from kms.policy.routing import name_destination
+from kms.policy.routing import Route, name_destination, reroute
 from kms.ports import Sender
 from kms.service.route_finder import RouteFinder
 
@@ -39,13 +39,15 @@ class Transmission:
     """One message to one destination: one outgoing transaction.
 
     Attributes:
-        done: called once with an outcome for each recipient, and whether a smarthost was the way.
+        done: called once with an outcome for each recipient, and whether a smarthost was the way;
+        withdrawn: called instead, where an operator takes it back before its turn.
     """
 
     entry: QueueEntry
     recipients: tuple[Recipient, ...]
     content: Content
     done: Callable[[dict[int, Outcome], bool], None]
+    withdrawn: Callable[[], None] = lambda: None
 
 
 @attrs.define
@@ -120,6 +122,17 @@ class Outbound:
             self._forget_idle(found)
         self._start_more()
 
+    def withdraw(self, is_meant: Callable[[Transmission], bool]) -> None:
+        """Take back what waits for its turn; what is under way goes on."""
+        for destination in list(self._destinations.values()):
+            meant = [transmission for transmission in destination.waiting if is_meant(transmission)]
+            if meant:
+                left = [transmission for transmission in destination.waiting if not is_meant(transmission)]
+                destination.waiting = deque(left)
+                self._forget_idle(destination)
+            for transmission in meant:
+                transmission.withdrawn()
+
     def drain(self) -> Deferred[None]:
         """Start nothing more; fires when what is under way has ended."""
         self._drained = Deferred()
@@ -169,8 +182,11 @@ class Outbound:
     async def _send(self, destination: str, transmission: Transmission) -> tuple[dict[int, Outcome], bool]:
         if self._destinations_now(transmission) != {destination}:
             raise RouteChanged
-        domain, sender = transmission.recipients[0].forward_path.domain, transmission.entry.reverse_path
-        route = await self._routes.find(domain, sender)
+        domain, entry = transmission.recipients[0].forward_path.domain, transmission.entry
+        if entry.next_hop:
+            route: Route | DeferredOutcome | Failed = reroute(entry.next_hop, self._routes.rules)
+        else:
+            route = await self._routes.find(domain, entry.reverse_path)
         if isinstance(route, (DeferredOutcome, Failed)):
             return {recipient.recipient_id: route for recipient in transmission.recipients}, False
         outcomes = await self._sender.send(
@@ -180,6 +196,8 @@ class Outbound:
 
     def _destinations_now(self, transmission: Transmission) -> set[str]:
         """Where the mail would go by the rules of now: a reload may have changed them."""
+        if transmission.entry.next_hop:
+            return {transmission.entry.next_hop}
         domains = {recipient.forward_path.domain for recipient in transmission.recipients}
         return {self.destination_of(domain, transmission.entry.reverse_path) for domain in domains}
 

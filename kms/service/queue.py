@@ -6,7 +6,7 @@ this process and tried at once, without being read again; anything else is claim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import Deferred
@@ -18,16 +18,19 @@ from kms.domain.queue_entry import QueueEntry
 from kms.service.clock import Clock
 from kms.service.database import Database
 from kms.store.client_ledger import ClientEvent
+from kms.store.queue_state import unpark_ended
 from kms.store.queue_store import (
     Claimed,
     FinishedPart,
     NewEntry,
     NumberSource,
+    PutBack,
     QueueStore,
     SetAside,
     Settled,
     Settlement,
     earliest_due,
+    put_back,
 )
 
 OWNER = "server"
@@ -65,6 +68,7 @@ class Queue:
         self.is_local: Callable[[QueueEntry], bool] = _is_unknown
         self.on_accepted: Callable[[QueueEntry, Content], object] = _ignore
         self.on_waiting: Callable[[], object] = _ignore
+        self.is_paused: Callable[[], bool] = lambda: False
 
     def start(self, greatest: int) -> None:
         """Make numbers above the greatest that may have been used."""
@@ -106,7 +110,7 @@ class Queue:
             Fires after the commit; the first attempt begins then too. Fails with StoreError, and nothing is
             kept.
         """
-        is_leased = self.has_room or (self._has_room(1.0) and self.is_local(entry))
+        is_leased = not self.is_paused() and (self.has_room or (self._has_room(1.0) and self.is_local(entry)))
         new = NewEntry(entry, content, is_leased, story if self.keeps_stories else "", counted)
         if new.is_leased:
             self._hold(content)
@@ -149,6 +153,15 @@ class Queue:
         if not self.keeps_stories:
             settlement.story = ""
         return self._database.run_batched(self._store.settle, settlement)
+
+    def put_back(self, item: PutBack) -> Deferred[None]:
+        """Free an entry that was claimed and not tried."""
+        return self._database.run_batched(put_back, item)
+
+    def unpark_ended(self, standing: Callable[[], Sequence[str]]) -> Deferred[int]:
+        """Free the entries whose reason to wait is none of these; asked when it is their turn to be written."""
+        reasons = standing()
+        return self._database.run(lambda connection: unpark_ended(connection, reasons))
 
     async def earliest_due(self) -> datetime | None:
         """When the next entry that nobody holds is due; None for an empty queue."""

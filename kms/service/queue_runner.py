@@ -18,14 +18,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kms.domain import reply
+from kms.domain.account import Directory
 from kms.domain.content import Content
 from kms.domain.envelope import Recipient
 from kms.domain.outcome import Deferred as DeferredOutcome
-from kms.domain.outcome import Delivered, Outcome
+from kms.domain.outcome import Failed, Outcome
 from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.policy.recipient import DomainKind, classify_domain
 from kms.policy.retry import RetryRules
-from kms.policy.settlement import TriedRecipient, plan_settlement
+from kms.service.attempt import Attempt
+from kms.service.attempt_settlement import decide
 from kms.service.bounces import Bounces
 from kms.service.clock import Clock
 from kms.service.directory import DirectoryCache
@@ -34,36 +36,13 @@ from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_attempt
 from kms.service.outbound import Outbound, Transmission
 from kms.service.queue import Queue
-from kms.store.queue_store import Claimed, FinishedPart, SetAside, Settled, Settlement
+from kms.service.withholding import Withholding
+from kms.store.queue_store import Claimed, FinishedPart, PutBack, SetAside, Settled, Settlement
 
 _CLAIM_LIMIT = 100
 _LONGEST_SLEEP_SECONDS = 60.0
 _TROUBLE_PAUSE_SECONDS = 5.0
-
-
-@attrs.define
-class Attempt:
-    """One attempt at one entry.
-
-    Attributes:
-        groups_left: mailboxes and outgoing transactions that have not answered yet.
-        outcomes: so far, by recipient id.
-        through_smarthost: ids of the recipients whose way is a smarthost.
-    """
-
-    entry: QueueEntry
-    content: Content
-    groups_left: int = 0
-    outcomes: dict[int, tuple[Recipient, Outcome]] = attrs.field(factory=dict)
-    through_smarthost: set[int] = attrs.field(factory=set)
-    destinations: list[str] = attrs.field(factory=list)
-
-    def tried(self) -> list[TriedRecipient]:
-        """The recipients with what came of them, in the order of their ids."""
-        return [
-            TriedRecipient(recipient, outcome, number in self.through_smarthost)
-            for number, (recipient, outcome) in sorted(self.outcomes.items())
-        ]
+_RETURNED = Failed(reply.RETURNED_BY_OPERATOR, "none")
 
 
 class QueueRunner:
@@ -79,6 +58,7 @@ class QueueRunner:
         remove_body: unlinks a body file, elsewhere than on the reactor.
         log: the mail log.
         clock: for all of it.
+        withholding: what an operator keeps from being tried.
     """
 
     def __init__(
@@ -92,6 +72,7 @@ class QueueRunner:
         remove_body: Callable[[str], object],
         log: MailLog,
         clock: Clock,
+        withholding: Withholding | None = None,
     ) -> None:
         self._queue = queue
         self.rules = rules
@@ -99,9 +80,10 @@ class QueueRunner:
         self._local = local
         self._outbound = outbound
         self._bounces = bounces
-        self._remove_body = remove_body
+        self.remove_body = remove_body
         self._mail_log = log
         self._clock = clock
+        self.withholding = withholding or Withholding()
         self._attempts: dict[int, Attempt] = {}
         self._timer: IDelayedCall | None = None
         self._wakes_at = 0.0
@@ -114,6 +96,7 @@ class QueueRunner:
         queue.is_local = directory.has_only_local
         queue.on_accepted = self._begin
         queue.on_waiting = self.wake
+        queue.is_paused = lambda: self.withholding.is_paused
 
     @property
     def attempts(self) -> int:
@@ -146,7 +129,7 @@ class QueueRunner:
 
     def wake(self) -> None:
         """Look for due entries now."""
-        if self._is_claiming or self._is_stopped:
+        if self._is_claiming or self._is_stopped or self.withholding.is_paused:
             self._must_claim_again = True
             return
         if not self._queue.has_room:
@@ -214,22 +197,36 @@ class QueueRunner:
             self._queue.let_go(content)
             return
         attempt = self._attempts[entry.number] = Attempt(entry, content)
-        abroad: dict[str, list[Recipient]] = {}
-        directory = self._directory.current
-        local = []
-        for recipient in entry.envelope.recipients:
-            domain = recipient.forward_path.domain
-            is_local = classify_domain(directory, domain) is DomainKind.LOCAL
-            if is_local and not self._outbound.takes_over(domain):
-                local.append(recipient)
-            else:
-                destination = self._outbound.destination_of(domain, entry.reverse_path)
-                abroad.setdefault(destination, []).append(recipient)
+        local, abroad = self._part(attempt)
         attempt.groups_left = len(local) + len(abroad)
+        if not attempt.groups_left:
+            self._finish(attempt)
         for recipient in local:
             self._local.deliver(LocalRecipient(entry, recipient, content, self._local_done))
         for destination, recipients in abroad.items():
             self._send(attempt, destination, tuple(recipients))
+
+    def _part(self, attempt: Attempt) -> tuple[list[Recipient], dict[str, list[Recipient]]]:
+        """Part the recipients: those with a mailbox here, and the others by destination; some are not tried."""
+        entry, directory = attempt.entry, self._directory.current
+        local: list[Recipient] = []
+        abroad: dict[str, list[Recipient]] = {}
+        for recipient in entry.envelope.recipients:
+            domain = recipient.forward_path.domain
+            if entry.is_given_up:
+                attempt.outcomes[recipient.recipient_id] = (recipient, _RETURNED)
+            elif self._has_mailbox_here(directory, domain):
+                local.append(recipient)
+            elif reason := self.withholding.reason(entry, domain):
+                attempt.withheld.append(reason)
+            else:
+                destination = entry.next_hop or self._outbound.destination_of(domain, entry.reverse_path)
+                abroad.setdefault(destination, []).append(recipient)
+        return local, abroad
+
+    def _has_mailbox_here(self, directory: Directory, domain: str) -> bool:
+        is_local = classify_domain(directory, domain) is DomainKind.LOCAL
+        return is_local and not self._outbound.takes_over(domain)
 
     def _local_done(self, item: LocalRecipient, outcome: Outcome) -> None:
         attempt = self._attempts[item.entry.number]
@@ -247,17 +244,22 @@ class QueueRunner:
             attempt.destinations.append(destination)
             self._group_done(attempt, tuple(recipient.recipient_id for recipient in recipients))
 
-        self._outbound.submit(destination, Transmission(attempt.entry, recipients, attempt.content, done))
+        def withdrawn() -> None:
+            attempt.withheld.append("")
+            self._group_done(attempt, ())
+
+        transmission = Transmission(attempt.entry, recipients, attempt.content, done, withdrawn)
+        self._outbound.submit(destination, transmission)
 
     def _group_done(self, attempt: Attempt, ids: tuple[int, ...]) -> None:
         attempt.groups_left -= 1
         if not attempt.groups_left:
             self._finish(attempt)
             return
-        delivered = tuple(number for number in ids if isinstance(attempt.outcomes[number][1], Delivered))
-        if delivered:
+        finished = attempt.finished_among(ids)
+        if finished:
             entry = attempt.entry
-            self._queue.finish_part(FinishedPart(entry.number, entry.fence, delivered)).addErrback(
+            self._queue.finish_part(FinishedPart(entry.number, entry.fence, finished)).addErrback(
                 lambda failure: self._log.failure("A part of an outcome could not be recorded", failure)
             )
 
@@ -265,12 +267,34 @@ class QueueRunner:
 
     def _finish(self, attempt: Attempt) -> None:
         self._settling += 1
+        if not attempt.outcomes:
+            self._put_back(attempt)
+            return
         self._log_outcomes(attempt)
         entry = attempt.entry
-        if all(isinstance(outcome, Delivered) for _, outcome in attempt.outcomes.values()):
+        if not attempt.withheld and len(attempt.finished_among(attempt.outcomes)) == len(attempt.outcomes):
             self._settle(attempt, Settlement(entry.number, entry.fence, finished=tuple(attempt.outcomes)))
         else:
             self._decide_later(attempt)
+
+    def _put_back(self, attempt: Attempt) -> None:
+        """Nothing was tried: the entry waits as it did, or for what withholds it."""
+        entry, parked = attempt.entry, attempt.why_withheld
+        put_back = self._queue.put_back(PutBack(entry.number, entry.fence, parked))
+        put_back.addCallbacks(
+            lambda _: self._was_parked(attempt, parked),
+            lambda failure: self._again(failure, lambda: self._put_back(attempt)),
+        )
+
+    def _was_parked(self, attempt: Attempt, parked: str) -> None:
+        self._let_go(attempt)
+        if not parked:  # whoever took it back comes first
+            self._clock.call_later(0, self.wake)
+        elif parked not in self.withholding.standing():  # released while it was being parked
+            freed = self._queue.unpark_ended(self.withholding.standing)
+            freed.addCallbacks(
+                lambda _: self.wake(), lambda failure: self._log.failure("Mail stays parked", failure)
+            )
 
     def _log_outcomes(self, attempt: Attempt) -> None:
         entry = attempt.entry
@@ -279,34 +303,11 @@ class QueueRunner:
             self._mail_log.attempted(entry, recipient.forward_path, recipient.original, outcome, delay)
 
     def _decide_later(self, attempt: Attempt) -> None:
-        decided = Deferred.fromCoroutine(self._decide(attempt))
+        now = self._clock.now()
+        decided = Deferred.fromCoroutine(decide(attempt, self.rules, self._bounces, now))
         decided.addCallbacks(
             lambda settlement: self._settle(attempt, settlement),
             lambda failure: self._again(failure, lambda: self._decide_later(attempt)),
-        )
-
-    async def _decide(self, attempt: Attempt) -> Settlement:
-        """Say what becomes of an entry with recipients that were not delivered to."""
-        entry, now = attempt.entry, self._clock.now()
-        plan = plan_settlement(attempt.tried(), entry, self.rules, now)
-        report = None
-        warned_at = None
-        if plan.failed:
-            report = await self._bounces.failed(entry, attempt.content, plan.failed)
-        elif plan.warn:
-            report = await self._bounces.delayed(entry, attempt.content, plan.deferred, plan.until)
-            warned_at = now
-        delivered = (
-            number for number, (_, outcome) in attempt.outcomes.items() if isinstance(outcome, Delivered)
-        )
-        return Settlement(
-            number=entry.number,
-            fence=entry.fence,
-            finished=(*delivered, *(item.recipient.recipient_id for item in plan.failed)),
-            last_status={item.recipient.recipient_id: item.status_text for item in plan.deferred},
-            due_at=plan.due_at,
-            warned_at=warned_at,
-            report=report,
         )
 
     def _settle(self, attempt: Attempt, settlement: Settlement) -> None:
@@ -332,9 +333,10 @@ class QueueRunner:
         else:
             self._wake_at(settlement.due_at)
         if settled.unused_body is not None:
-            self._remove_body(settled.unused_body)
-        if settlement.report is not None and settled.was_taken:
-            self._mail_log.queued(settlement.report.entry)
+            self.remove_body(settled.unused_body)
+        if settlement.reports and settled.was_taken:
+            for report in settlement.reports:
+                self._mail_log.queued(report.entry)
             self.wake()
 
     def _let_go(self, attempt: Attempt) -> None:

@@ -37,7 +37,6 @@ from kms.service.arrivals import Arrivals
 from kms.service.checks import Checks
 from kms.service.client_ledger import ClientLedger
 from kms.service.clock import Clock
-from kms.service.content_check import refusal_of
 from kms.service.decisions import Case, Decisions
 from kms.service.incoming import BodyFiles, IncomingContent
 from kms.service.mail_log import MailLog
@@ -45,10 +44,12 @@ from kms.service.message_story import tell_acceptance
 from kms.service.portal import LoginPortal
 from kms.service.queue import Queue
 from kms.service.security_log import SecurityLog
+from kms.service.session_rules import decide_for_session
 from kms.service.smtp_login import SmtpLogins
 from kms.service.trace_fields import TraceFields
 from kms.service.visit import Transaction, Visit, transaction_of
 from kms.store.client_ledger import ClientEvent
+from kms.store.fault import Step, reach
 
 Answer = Reply | Deferred[Reply] | Deferred[None] | None
 
@@ -207,6 +208,7 @@ class Reception:
         assert transaction is not None
         try:
             content = self._content_of(visit, transaction)
+            reach(Step.CONTENT_ENDED)
             if content.is_empty:
                 answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
             else:
@@ -295,7 +297,13 @@ class Reception:
             transaction.place.count()
         login = visit.account.login if visit.account else None
         self._mail_log.accepted(entry, visit.client, visit.session.client_name, login, visit.protocol_word)
+        reach(Step.BEFORE_250)
         return reply.queued(entry.queue_id)
+
+    def refused_by_session(self, visit: Visit, refusal: Reply) -> Reply:
+        """A rule that the session knows itself has refused something; gives what to say."""
+        stage, decision = decide_for_session(refusal)
+        return self._decisions.apply(Case(visit, stage), decision)
 
     def _refuse(self, visit: Visit, transaction: Transaction, refusal: Decision) -> Reply:
         return self._decisions.apply(Case(visit, Stage.CONTENT, transaction.reverse_path), refusal)
@@ -311,7 +319,7 @@ class Reception:
 
     def _content_refused(self, visit: Visit, event: ContentRefused) -> Answer:
         transaction = transaction_of(visit)
-        refusal = self._refuse(visit, transaction, refusal_of(event.reply))
+        refusal = self._refuse(visit, transaction, decide_for_session(event.reply)[1])
         visit.drop_transaction()
         return refusal
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from kms.config.network_kinds import LogTarget, endpoint_port
+from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
+from kms.domain.address_group import ClientAddress
 from kms.policy.routing import RoutingRules
 from kms.service.outbound import OutboundRules
 
@@ -33,3 +35,14 @@ def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
         own_endpoints=frozenset((interface, port) for interface, port in known if interface),
         own_wildcard_ports=frozenset(port for interface, port in known if not interface),
     )
+
+
+def may_send_plain_passwords(settings: Settings, client: ClientAddress) -> bool:
+    """Say whether a client may send its password without TLS (`plaintext_auth`)."""
+    match settings.tls.plaintext_auth:
+        case PlaintextAuth.ALWAYS:
+            return True
+        case PlaintextAuth.NEVER:
+            return False
+    group = settings.relay.address_group
+    return client.is_loopback or (group is not None and client in group)

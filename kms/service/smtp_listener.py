@@ -69,6 +69,7 @@ class SmtpConnection(Protocol):
             is_encrypted=rules.is_tls_at_once,
             may_send_plain_passwords=rules.may_send_plain_passwords(client),
             read_bindings=self._read_bindings,
+            sign=self._sign_refusal,
         )
         self.visit = Visit(
             client, self.session, rules.is_submission, self._describe_tls, self._server_address
@@ -216,6 +217,9 @@ class SmtpConnection(Protocol):
 
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
+
+    def _sign_refusal(self, refusal: Reply) -> Reply:
+        return self.factory.reception.refused_by_session(self.visit, refusal)
 
     def _read_bindings(self) -> dict[str, bytes]:
         return read_bindings(self.transport)

@@ -43,6 +43,7 @@ def load_store(app: App, log: Logger) -> None:
         app.queue.start(greatest_number(connection))
         app.decisions.start(decisions.greatest_number(connection))
         freed = release_leases(connection)
+        app.queue_control.load(connection)
         damaged = set_aside_unreachable(connection)
         swept = sweep(connection, settings.spool_dir, now)
         connection.commit()

@@ -52,6 +52,8 @@ class Transaction:
         """Add the targets of one accepted RCPT."""
         self.accepted += 1
         self.only_recipient = original if self.accepted == 1 else None
+        if request is not None and len(targets) > 1:
+            request = request.expand()
         for target in targets:
             if target not in self.recipients:
                 self.recipients[target] = Recipient(len(self.recipients) + 1, target, original, request)

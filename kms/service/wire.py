@@ -14,6 +14,8 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
+from kms.store.fault import Step, reach
+
 
 def send_now(transport: Any, data: bytes) -> None:
     """Send `data` behind everything that was written before."""
@@ -32,3 +34,4 @@ def send_now(transport: Any, data: bytes) -> None:
         sent = 0  # the connection is lost: an ordinary write lets the reactor find that out
     if sent < len(data):
         transport.write(data[sent:])
+    reach(Step.REPLY_SENT)

@@ -23,6 +23,7 @@ import attrs
 
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
 from kms.domain.queue_entry import format_queue_id, parse_queue_id
+from kms.store.fault import Step, reach
 from kms.store.schema import sync_folder
 from kms.store.write_back import start_write_back
 
@@ -60,6 +61,7 @@ class BodyWriter:
         self._octets = 0
         self._started_octets = 0
         self._crc32 = 0
+        reach(Step.BODY_OPEN)
         self._is_new_folder = _make_folder(self._path.parent)
         self._descriptor = os.open(self._path, _NEW, 0o600)
 
@@ -70,6 +72,7 @@ class BodyWriter:
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
+        reach(Step.BODY_WRITE)
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -81,11 +84,14 @@ class BodyWriter:
 
     def finish(self) -> FileContent:
         """Sync file and folder; after this the content is on stable storage."""
+        reach(Step.BODY_SYNC)
         os.fsync(self._descriptor)
         self._close()
+        reach(Step.BODY_FOLDER_SYNC)
         sync_folder(self._path.parent)
         if self._is_new_folder:
             sync_folder(self._spool)
+        reach(Step.BODY_STORED)
         return FileContent(str(self._path), self._octets, self._crc32)
 
     def abort(self) -> None:
@@ -185,8 +191,10 @@ def find_damage(content: FileContent) -> str:
 
 def remove_body(path: str | Path) -> None:
     """Unlink a body file whose row is gone; one that is gone already is well. Raises OSError."""
+    reach(Step.BODY_UNLINK)
     with suppress(FileNotFoundError):
         os.unlink(path)
+    reach(Step.BODY_UNLINKED)
 
 
 @attrs.frozen
@@ -219,7 +227,7 @@ def sweep(connection: Connection, spool: Path, started_at: datetime) -> Swept:
     """
     named = {row[0] for row in connection.execute("SELECT number FROM message WHERE is_in_file = 1")}
     removed = []
-    for entry, number in _body_files(spool):
+    for entry, number in body_files(spool):
         if number in named:
             named.discard(number)
         elif entry.stat(follow_symlinks=False).st_mtime < started_at.timestamp():
@@ -228,7 +236,8 @@ def sweep(connection: Connection, spool: Path, started_at: datetime) -> Swept:
     return Swept(tuple(removed), tuple(sorted(named)))
 
 
-def _body_files(spool: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
+def body_files(spool: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """All files in the spool that lie where a body file belongs, each with its entry's number."""
     with os.scandir(spool) as folders:
         for folder in folders:
             if len(folder.name) != 2 or not folder.is_dir(follow_symlinks=False):

@@ -24,6 +24,7 @@ from pathlib import Path
 import attrs
 
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
+from kms.store.fault import Step, reach
 from kms.store.own_file_system import OwnFileSystem
 from kms.store.write_back import start_write_back
 
@@ -105,6 +106,7 @@ def deliver_batch(
         finally:
             for draft in drafts:
                 _close(draft)
+        reach(Step.MAILBOX_STORED)
         results.extend(draft.error for draft in drafts)
     return results
 
@@ -158,6 +160,7 @@ def _take_steps(drafts: list[_Draft], *steps: Callable[[_Draft], None]) -> None:
 def _sync_all(drafts: list[_Draft], file_system: OwnFileSystem) -> bool:
     """Sync files and folders together; False where that failed, and with it every draft."""
     try:
+        reach(Step.TMP_SYNC if not drafts[0].changed else Step.NEW_SYNC)
         file_system.sync()
     except OSError as error:
         for draft in drafts:
@@ -213,9 +216,11 @@ def _names_present(folder: str) -> frozenset[str]:
 
 
 def _write(draft: _Draft) -> None:
+    reach(Step.TMP_OPEN)
     draft.descriptor = _open_tmp(draft)
     ends_line = True
     for data in filter(None, _stored_form(draft.item)):
+        reach(Step.TMP_WRITE)
         _write_all(draft.descriptor, data)
         draft.octets += len(data)
         draft.newlines += data.count(b"\n")
@@ -231,11 +236,13 @@ def _start_write_back(draft: _Draft) -> None:
 
 
 def _sync(draft: _Draft) -> None:
+    reach(Step.TMP_SYNC)
     os.fsync(draft.descriptor)
     _close(draft)
 
 
 def _rename(draft: _Draft) -> None:
+    reach(Step.RENAME)
     os.rename(draft.tmp_path, draft.new_path)
     draft.changed = (f"{draft.item.folder}/new",)
 
@@ -244,6 +251,7 @@ def _sync_folders(drafts: list[_Draft]) -> None:
     failed: dict[str, OSError] = {}
     for folder in dict.fromkeys(folder for draft in drafts for folder in draft.changed):
         try:
+            reach(Step.NEW_SYNC)
             _sync_folder(folder)
         except OSError as error:
             failed[folder] = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kms.store.account_tables import ACCOUNT_TABLES
 from kms.store.client_tables import CLIENT_TABLES
+from kms.store.queue_tables import OPERATOR_TABLES
 
 _FIRST_TABLES = (
     """
@@ -135,5 +136,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _INTERNATIONAL_MAIL_AND_REPORTS,
     CLIENT_TABLES,
     ACCOUNT_TABLES,
+    OPERATOR_TABLES,
 )
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""

@@ -56,6 +56,19 @@ class FinishedPart:
     finished: tuple[int, ...]
 
 
+@attrs.frozen
+class PutBack:
+    """An entry that was claimed and not tried: it is free again, and no attempt is counted.
+
+    Attributes:
+        parked: why it waits for no time at all (see queue_tables); "" = it does not.
+    """
+
+    number: int
+    fence: int
+    parked: str
+
+
 @attrs.define  # not frozen: measured, one for each message; nobody changes one
 class Settlement:
     """What came of one attempt at one entry.
@@ -66,8 +79,9 @@ class Settlement:
         finished: ids of the recipients that are delivered, or that failed and are reported.
         last_status: what deferred the others, by recipient id.
         due_at: when to try those others; None says that none is left.
+        parked: why they wait for no time at all (see queue_tables); "" = they do not.
         warned_at: when their delay warning went out; None keeps what is stored.
-        report: the report about the finished ones, added in the same transaction.
+        reports: to the sender, added in the same transaction.
         at: when the attempt was over.
         story: what came of it, JSON, for `store.message_life`; "" keeps nothing of it.
     """
@@ -78,7 +92,8 @@ class Settlement:
     last_status: dict[int, str] = attrs.field(factory=dict)
     due_at: datetime | None = None
     warned_at: datetime | None = None
-    report: NewEntry | None = None
+    reports: tuple[NewEntry, ...] = ()
+    parked: str = ""
     at: datetime | None = None
     story: str = ""
 
@@ -89,7 +104,7 @@ class Settled:
 
     Attributes:
         was_taken: False where the claim was lost (another one is newer, or the entry is gone): nothing
-            changed, and no report was added.
+            changed, and no report is added.
         unused_body: path of the body file that may be unlinked once the transaction is committed, or None.
     """
 

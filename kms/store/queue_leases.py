@@ -6,11 +6,11 @@ is set aside is out of the queue, with its rows and content kept, until an opera
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from sqlite3 import Connection
 
-from kms.store.queue_items import SetAside
+from kms.store.queue_items import PutBack, SetAside
 from kms.store.schema import MAX_US, to_us
 
 
@@ -31,6 +31,16 @@ def free_ended_leases(connection: Connection, now: datetime) -> int:
         " WHERE lease_owner <> '' AND lease_until_us < ?",
         (to_us(now),),
     ).rowcount
+
+
+def put_back(connection: Connection, items: Sequence[PutBack]) -> list[None]:
+    """Free entries that were claimed and not tried; made for `Database.run_batched`. Lost claims are left alone."""
+    connection.executemany(
+        "UPDATE message SET lease_owner = '', lease_until_us = 0, parked = coalesce(parked, nullif(?, ''))"
+        " WHERE number = ? AND fence = ? AND lease_owner <> ''",
+        [(item.parked, item.number, item.fence) for item in items],
+    )
+    return [None] * len(items)
 
 
 def extend_leases(connection: Connection, numbers: Iterable[int], owner: str, until: datetime) -> None:

@@ -19,6 +19,7 @@ MessageRow = tuple[
     int, str | None, str | None, int, int, int, int | None, int, int, int | None, int, str, int, int,
     int, str | None, str | None
 ]  # fmt: skip
+StoredRow = tuple[*MessageRow, str | None, int]
 RecipientRow = tuple[int, int, str, str, str, str, str | None, int | None, str | None]
 
 INSERT_MESSAGE = """
@@ -32,7 +33,8 @@ INSERT_CONTENT = "INSERT INTO content VALUES {}"
 DELETE_RECIPIENT = "DELETE FROM recipient WHERE number = ? AND recipient_id = ?"
 SELECT_MESSAGE = """
     SELECT number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
-        warned_us, fence, lease_owner, lease_until_us, is_in_file, has_utf8_header, returned, envelope_id
+        warned_us, fence, lease_owner, lease_until_us, is_in_file, has_utf8_header, returned, envelope_id,
+        next_hop, is_given_up
     FROM message
 """
 SELECT_RECIPIENTS = """
@@ -41,7 +43,7 @@ SELECT_RECIPIENTS = """
     FROM recipient
 """
 
-_ALL_FLAGS = (Notify.SUCCESS | Notify.FAILURE | Notify.DELAY).value
+_ALL_FLAGS = (Notify.SUCCESS | Notify.FAILURE | Notify.DELAY | Notify.EXPANSION).value
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -102,7 +104,7 @@ def _recipient_request(request: RecipientRequest | None) -> tuple[int | None, st
     return None if request.notify is None else request.notify.value, request.original_recipient
 
 
-def read_entry(row: MessageRow, recipients: Iterable[RecipientRow]) -> QueueEntry:
+def read_entry(row: StoredRow, recipients: Iterable[RecipientRow]) -> QueueEntry:
     """Make an entry of its rows.
 
     Args:
@@ -113,7 +115,7 @@ def read_entry(row: MessageRow, recipients: Iterable[RecipientRow]) -> QueueEntr
         DamagedRow: a value is impossible, or there is no recipient.
     """
     number, local_part, domain, is_8bit, arrived_us, octets, _, attempts, due_us, warned_us, fence = row[:11]
-    has_utf8_header, returned, envelope_id = row[14:]
+    has_utf8_header, returned, envelope_id, next_hop, is_given_up = row[14:]
     if not 0 < number < 2**63:
         raise DamagedRow(f"the number {number} is impossible")
     if is_8bit not in (0, 1) or has_utf8_header not in (0, 1) or octets < 0 or attempts < 0 or fence < 0:
@@ -136,6 +138,8 @@ def read_entry(row: MessageRow, recipients: Iterable[RecipientRow]) -> QueueEntr
         warned_at=None if warned_us is None else _read_instant(warned_us),
         fence=fence,
         last_status=last_status,
+        next_hop=next_hop or "",
+        is_given_up=bool(is_given_up),
     )
 
 
@@ -167,6 +171,7 @@ def _read_recipients(rows: Iterable[RecipientRow]) -> tuple[tuple[Recipient, ...
 def _read_message_request(returned: str | None, envelope_id: str | None) -> MessageRequest | None:
     if envelope_id is None:
         return None
+    _check_parameter(envelope_id)
     try:
         return MessageRequest(None if returned is None else Returned(returned), envelope_id)
     except ValueError:
@@ -178,7 +183,13 @@ def _read_recipient_request(notify: int | None, original_recipient: str | None) 
         return None
     if notify is not None and not 0 <= notify <= _ALL_FLAGS:
         raise DamagedRow(f"the flags {notify} of NOTIFY are impossible")
+    _check_parameter(original_recipient)
     return RecipientRequest(None if notify is None else Notify(notify), original_recipient)
+
+
+def _check_parameter(text: str) -> None:
+    if " " in text or _CONTROL.search(text):
+        raise DamagedRow("a parameter of DSN is impossible")
 
 
 def _read_mailbox(local_part: str, domain: str | None) -> Mailbox:

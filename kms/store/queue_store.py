@@ -23,12 +23,14 @@ from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.message_life import LifeEvent
 from kms.store import client_ledger, message_life
 from kms.store.bodies import body_path, find_damage
+from kms.store.fault import Step, reach
 from kms.store.many_rows import execute_in, execute_rows, select_in
 from kms.store.queue_items import (
     Claimed,
     FinishedPart,
     NewEntry,
     NumberSource,
+    PutBack,
     QueueCount,
     SetAside,
     Settled,
@@ -37,6 +39,7 @@ from kms.store.queue_items import (
 from kms.store.queue_leases import (
     extend_leases,
     free_ended_leases,
+    put_back,
     release_leases,
     set_aside,
     set_aside_unreachable,
@@ -49,6 +52,7 @@ from kms.store.queue_rows import (
     SELECT_MESSAGE,
     DamagedRow,
     MessageRow,
+    StoredRow,
     message_row,
     read_entry,
     recipient_rows,
@@ -70,6 +74,7 @@ __all__ = [
     "FinishedPart",
     "NewEntry",
     "NumberSource",
+    "PutBack",
     "QueueCount",
     "QueueStore",
     "SetAside",
@@ -82,6 +87,7 @@ __all__ = [
     "greatest_number",
     "list_entries",
     "load_entry",
+    "put_back",
     "release_leases",
     "set_aside",
     "set_aside_unreachable",
@@ -138,6 +144,7 @@ class QueueStore:
                 if item.counted is not None
             ],
         )
+        reach(Step.ROWS_WRITTEN)
         return [None] * len(items)
 
     def _message_row(self, item: NewEntry) -> MessageRow:
@@ -169,7 +176,8 @@ class QueueStore:
         """
         rows = connection.execute(
             SELECT_MESSAGE
-            + "WHERE lease_owner = '' AND set_aside_reason IS NULL AND due_us <= ? ORDER BY due_us LIMIT ?",
+            + "WHERE lease_owner = '' AND set_aside_reason IS NULL AND parked IS NULL AND due_us <= ?"
+            " ORDER BY due_us LIMIT ?",
             (to_us(now), limit),
         ).fetchall()
         recipients = recipients_of(connection, [row[0] for row in rows])
@@ -189,7 +197,7 @@ class QueueStore:
         set_aside(connection, damaged)
         return claimed, damaged
 
-    def _read_content(self, connection: Connection, row: MessageRow) -> Content:
+    def _read_content(self, connection: Connection, row: StoredRow) -> Content:
         number, octets, crc32, is_in_file = row[0], row[5], row[6], row[13]
         if is_in_file:
             file = FileContent(str(body_path(self._spool, number)), octets, crc32)
@@ -259,9 +267,11 @@ class QueueStore:
                 if item.story and item.at is not None
             ],
         )
-        reports = [item.report for item in taken.values() if item.report is not None]
+        reports = [report for item in taken.values() for report in item.reports]
         if reports:
             self.add(connection, reports)
+            reach(Step.REPORT_WRITTEN)
+        reach(Step.OUTCOME_WRITTEN)
         return [
             self._settled(item, fences, was_taken=taken.get(item.number) is item, is_kept=item.number in kept)
             for item in items
@@ -314,10 +324,10 @@ def _defer(connection: Connection, items: Sequence[Settlement]) -> None:
         if item.due_at is None:
             raise ValueError(f"entry {item.number} has recipients left, but no time to try them")
         warned_us = None if item.warned_at is None else to_us(item.warned_at)
-        rows.append((to_us(item.due_at), warned_us, item.number))
+        rows.append((to_us(item.due_at), warned_us, item.parked, item.number))
     connection.executemany(
         "UPDATE message SET attempts = attempts + 1, due_us = ?, warned_us = coalesce(?, warned_us),"
-        " lease_owner = '', lease_until_us = 0 WHERE number = ?",
+        " parked = coalesce(parked, nullif(?, '')), lease_owner = '', lease_until_us = 0 WHERE number = ?",
         rows,
     )
     connection.executemany(

@@ -33,6 +33,7 @@ def earliest_due(connection: Connection) -> datetime | None:
     """When the first entry that nobody holds is due; None where there is none. An index answers it."""
     row = connection.execute(
         "SELECT min(due_us) FROM message WHERE lease_owner = '' AND set_aside_reason IS NULL"
+        " AND parked IS NULL"
     ).fetchone()
     return None if row[0] is None else from_us(min(max(row[0], 0), MAX_US))
 
@@ -40,9 +41,11 @@ def earliest_due(connection: Connection) -> datetime | None:
 def count(connection: Connection) -> QueueCount:
     """Count the queue; reads all of it."""
     messages, octets, aside = connection.execute(
-        "SELECT count(*), coalesce(sum(octets), 0), count(set_aside_reason) FROM message"
+        "SELECT count(*), coalesce(sum(octets), 0), count(set_aside_reason) FROM message WHERE parked IS NOT 'trash'"
     ).fetchone()
-    recipients = connection.execute("SELECT count(*) FROM recipient").fetchone()[0]
+    recipients = connection.execute(
+        "SELECT count(*) FROM recipient WHERE number NOT IN (SELECT number FROM message WHERE parked = 'trash')"
+    ).fetchone()[0]
     return QueueCount(messages, recipients, octets, aside)
 
 

@@ -1,23 +1,27 @@
-"""The words of the reports, read from `reports/<language>/<kind>.txt` (UTF-8).
+"""The words of the reports, read from `reports/<language>/<kind>.txt` and `status.txt` (UTF-8).
 
-Each report reads its file anew, so an edited text counts from the next report on, and a folder that is added
+Each report reads its files anew, so an edited text counts from the next report on, and a folder that is added
 is a language that is added. A file that is missing or broken never costs a report: the language without its
-region, then English, then the text that is built in stand in for it. `problems` tells `kmsctl check`.
+region, then English, then the text that is built in stand in for it. `problems` tells `kmsctl check` and
+`kmsctl reports check`.
 
-Flow: service/bounces asks for a text and puts it into a `DeliveryReport`, service/notices into a `QuotaNotice`.
+Flow: service/bounces asks for a text and puts it into a `DeliveryReport`, service/notices into a notice.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from kms.domain.language import find_languages, is_language
 from kms.domain.report_text import BUILT_IN, ReportKind, ReportText, ReportTextError, parse_report_text
+from kms.domain.status_sentence import BUILT_IN_SENTENCES, StatusSentences, parse_status_sentences
 
 MAX_TEXT_OCTETS = 64 * 1024
 FALLBACK_LANGUAGE = "en"
+STATUS_FILE = "status.txt"
 
-_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
+_NAMES = (*(f"{kind.value}.txt" for kind in ReportKind), STATUS_FILE)
 
 
 class ReportTexts:
@@ -36,15 +40,25 @@ class ReportTexts:
         Args:
             language: such as "en", "de" or "pt-BR"; "" = English.
         """
-        for candidate in _candidates(language):
-            path = self._folder / candidate / f"{kind.value}.txt"
+        for path in self._candidates(language, f"{kind.value}.txt"):
             try:
-                return _read(path, kind)
+                return parse_report_text(_read(path), kind)
             except FileNotFoundError:
                 continue
             except (OSError, ReportTextError):
                 break
         return BUILT_IN[kind]
+
+    def sentences(self, language: str) -> StatusSentences:
+        """Give what status codes mean; never fails. A broken line counts as missing, so English stands in for it."""
+        for path in self._candidates(language, STATUS_FILE):
+            try:
+                return parse_status_sentences(_read(path))[0]
+            except FileNotFoundError:
+                continue
+            except (OSError, ReportTextError):
+                break
+        return BUILT_IN_SENTENCES
 
     def languages(self) -> tuple[str, ...]:
         """Name the languages that have a folder, sorted."""
@@ -52,46 +66,50 @@ class ReportTexts:
             found = sorted(path.name for path in self._folder.iterdir() if path.is_dir())
         except OSError:
             return ()
-        return tuple(name for name in found if _LANGUAGE.fullmatch(name))
+        return tuple(name for name in found if is_language(name))
 
     def problems(self) -> tuple[str, ...]:
         """List every file that cannot be used, and what is wrong with it."""
         if not self._folder.is_dir():
             return (f"{self._folder}: no such folder; the built-in English texts are used",)
-        files = [
-            (self._folder / language / f"{kind.value}.txt", kind)
+        return tuple(
+            f"{self._folder / language / name}: {problem}"
             for language in self.languages()
-            for kind in ReportKind
-        ]
-        found = ((path, _find_problem(path, kind)) for path, kind in files)
-        return tuple(f"{path}: {problem}" for path, problem in found if problem is not None)
+            for name in _NAMES
+            for problem in self._find_problems(language, name)
+        )
+
+    def _candidates(self, language: str, name: str) -> list[Path]:
+        languages = (*find_languages(language, self.languages()), FALLBACK_LANGUAGE)
+        return [self._folder / candidate / name for candidate in dict.fromkeys(languages)]
+
+    def _find_problems(self, language: str, name: str) -> Iterator[str]:
+        try:
+            text = _read(self._folder / language / name)
+            if name == STATUS_FILE:
+                yield from parse_status_sentences(text)[1]
+            else:
+                parse_report_text(text, ReportKind(name.removesuffix(".txt")))
+        except FileNotFoundError:
+            if not self._has_wider(language, name):
+                yield "is missing"
+        except OSError as error:
+            yield f"cannot be read: {error.strerror}"
+        except ReportTextError as error:
+            yield str(error)
+
+    def _has_wider(self, language: str, name: str) -> bool:
+        """Say whether the file is there for the language without its region, and so need not be here."""
+        wider = find_languages(language, self.languages())[1:]
+        return any((self._folder / one / name).exists() for one in wider)
 
 
-def _candidates(language: str) -> list[str]:
-    names = []
-    if _LANGUAGE.fullmatch(language):
-        names = [language, re.split("[-_]", language)[0]]
-    return list(dict.fromkeys([*names, FALLBACK_LANGUAGE]))
-
-
-def _find_problem(path: Path, kind: ReportKind) -> str | None:
-    try:
-        _read(path, kind)
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except ReportTextError as error:
-        return str(error)
-    return None
-
-
-def _read(path: Path, kind: ReportKind) -> ReportText:
+def _read(path: Path) -> str:
     """Read one file.
 
     Raises:
         OSError: it cannot be read.
-        ReportTextError: it is no usable template.
+        ReportTextError: it is no text of a reasonable size.
     """
     if path.exists() and not path.is_file():
         raise ReportTextError("is no regular file")
@@ -100,6 +118,6 @@ def _read(path: Path, kind: ReportKind) -> ReportText:
     if len(data) > MAX_TEXT_OCTETS:
         raise ReportTextError(f"is longer than {MAX_TEXT_OCTETS} octets")
     try:
-        return parse_report_text(data.decode("utf-8-sig"), kind)
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ReportTextError(f"is not UTF-8 at octet {error.start}") from error

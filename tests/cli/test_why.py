@@ -58,7 +58,7 @@ def test_a_message_is_told_from_its_acceptance_to_its_end(kmsctl: Kmsctl, store:
     )
     tried = (
         '{"outcomes":[{"to":"joe@a.test","status":"deferred","where":"local","reply":"451 4.3.0 Later"}],'
-        '"next_try":"2026-11-24T12:30:00+00:00","report":"ABC"}'
+        '"next_try":"2026-11-24T12:30:00+00:00","reports":["ABC"]}'
     )
     later = NOW.replace(minute=1)
     with closing(open_database(store)) as connection:

@@ -292,7 +292,6 @@ class TestWhatIsNotThereYet:
         "line",
         [
             "[store]\ndatabase = postgresql://kms@db/kms",
-            "[queue]\noffline = yes",
             "[spf]\naction = block",
             "[caller_id]\naction = block",
             "[dmarc]\naction = block",

@@ -168,7 +168,7 @@ class QueueStoreContract:
     def test_the_report_is_added_with_the_settlement(self, store: QueueStore, connection: Connection) -> None:
         store.add(connection, [make_new(1)])
         fence = self.claim_one(store, connection).fence
-        store.settle(connection, [Settlement(1, fence, finished=(1,), report=make_new(2))])
+        store.settle(connection, [Settlement(1, fence, finished=(1,), reports=(make_new(2),))])
         assert [claimed.entry.number for claimed in self.claim(store, connection)] == [2]
 
     def test_an_outcome_of_a_lost_claim_is_not_taken(self, store: QueueStore, connection: Connection) -> None:
@@ -176,7 +176,7 @@ class QueueStoreContract:
         old = self.claim_one(store, connection)
         assert free_ended_leases(connection, LATER + HOUR) == 1
         new = self.claim_one(store, connection)
-        late = Settlement(1, old.fence, finished=(1,), report=make_new(2))
+        late = Settlement(1, old.fence, finished=(1,), reports=(make_new(2),))
         assert store.settle(connection, [late]) == [Settled(False)]
         assert count(connection).recipients == 1
         assert store.settle(connection, [Settlement(1, new.fence, finished=(1,))]) == [Settled(True)]

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    HostNames,
     LookupFailed,
     MailExchanger,
     MailExchangers,
     MxAnswer,
+    NamesAnswer,
     NoRecords,
     NoSuchDomain,
 )
@@ -29,7 +31,12 @@ ADDRESSES: Mapping[str, Sequence[str]] = {
     "mx2.far.test": ["192.0.2.3"],
     "empty.test": [],
 }
-FAILING = ("broken.test",)
+NAMES: Mapping[str, Sequence[str]] = {
+    "192.0.2.9": ["client.test", "other.test"],
+    "2001:db8::9": ["six.test"],
+    "192.0.2.10": [],
+}
+FAILING = ("broken.test", "192.0.2.11")
 
 
 class ResolverContract:
@@ -85,6 +92,18 @@ class ResolverContract:
             assert self._mx(name) == NoSuchDomain()
             assert self._addresses(name) == NoSuchDomain()
 
+    def _names(self, address: str) -> NamesAnswer:
+        return result_of(self.make_resolver(MX, ADDRESSES, FAILING).lookup_names(address))
+
+    def test_an_address_has_names_or_none_or_that_is_not_known(self) -> None:
+        found = self._names("192.0.2.9")
+        assert isinstance(found, HostNames)
+        assert set(found.names) == {"client.test", "other.test"}
+        assert self._names("2001:db8::9") == HostNames(("six.test",))
+        assert self._names("192.0.2.10") == NoRecords()
+        assert self._names("192.0.2.12") == NoSuchDomain()
+        assert isinstance(self._names("192.0.2.11"), LookupFailed)
+
 
 class TestFakeResolver(ResolverContract):
     def make_resolver(
@@ -93,7 +112,7 @@ class TestFakeResolver(ResolverContract):
         addresses: Mapping[str, Sequence[str]],
         failing: Iterable[str],
     ) -> Resolver:
-        return FakeResolver(mx, addresses, failing)
+        return FakeResolver(mx, addresses, failing, NAMES)
 
 
 class TestDnsResolver(ResolverContract):
@@ -103,5 +122,5 @@ class TestDnsResolver(ResolverContract):
         addresses: Mapping[str, Sequence[str]],
         failing: Iterable[str],
     ) -> Resolver:
-        network = DnsNetwork(Zone(mx, addresses, failing))
+        network = DnsNetwork(Zone(mx, addresses, failing, names=NAMES))
         return DnsResolver(network, ("192.0.2.53",), open_socket=network.open_socket)

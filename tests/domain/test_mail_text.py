@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import attrs
 import pytest
 
 from kms.domain.address import Mailbox
-from kms.domain.mail_text import MailHead, clean_line, compose_head, compose_part, compose_text
+from kms.domain.mail_text import MailHead, clean_line, compose_head, compose_part, compose_text, wrap_text
 
 HEAD = MailHead(
     hostname="mail.example.test",
@@ -58,9 +59,9 @@ def test_plain_text_goes_as_it_is_and_other_text_as_quoted_printable() -> None:
     assert compose_text("one\ntwo\n\n") == (
         b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\none\r\ntwo\r\n"
     )
-    data = compose_text("é\x07\r\nx", "X-More: 1")
+    data = compose_text("café\x07\r\nx", "X-More: 1")
     assert data.startswith(b"X-More: 1\r\n")
-    assert data.endswith(b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9?\r\nx\r\n")
+    assert data.endswith(b"Content-Transfer-Encoding: quoted-printable\r\n\r\ncaf=C3=A9?\r\nx\r\n")
 
 
 def test_a_line_that_is_too_long_is_broken() -> None:
@@ -74,3 +75,33 @@ def test_a_line_that_is_too_long_is_broken() -> None:
 )
 def test_any_text_becomes_one_harmless_line(text: str, clean: str) -> None:
     assert clean_line(text, 10) == clean
+
+
+def test_text_of_another_alphabet_goes_as_base64_in_short_lines() -> None:
+    data = compose_text("почта\n" * 40)
+    head, body = data.split(b"\r\n\r\n")
+    assert head.endswith(b"Content-Transfer-Encoding: base64")
+    assert max(map(len, body.split(b"\r\n"))) == 76
+    assert base64.b64decode(body).decode() == "почта\r\n" * 40
+
+
+def test_no_line_of_an_encoded_subject_is_too_long() -> None:
+    data = compose_head(attrs.evolve(HEAD, subject="Сообщение не доставлено, 配信できませんでした " * 5))
+    assert max(map(len, data.split(b"\r\n"))) <= 76
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("one two three", ["one two", "three"]),
+        ("  one   two", ["one", "two"]),
+        ("x" * 20, ["x" * 8, "x" * 8, "x" * 4]),
+        ("配信できません", ["配信でき", "ません"]),
+        ("配信した。再送", ["配信し", "た。再送"]),
+        ("配信でき。", ["配信で", "き。"]),
+        ("в 配信 ok", ["в 配信", "ok"]),
+    ],
+)
+def test_a_paragraph_is_broken_at_blanks_and_between_wide_characters(text: str, lines: list[str]) -> None:
+    assert list(wrap_text(text, 8)) == lines

@@ -93,3 +93,15 @@ def test_any_language_is_7_bit() -> None:
 )
 def test_sizes_are_printed_for_people(octets: int, printed: str) -> None:
     assert format_size(octets) == printed
+
+
+def test_a_paragraph_that_a_value_makes_too_wide_is_broken_anew_and_a_table_is_left() -> None:
+    words = "The mailbox of $account is full, so nobody can write to it any more until\nthere is room."
+    body = f"{words}\n\n    $account: $usage\n"
+    account = attrs.evolve(NOTICE.account, name="j" * 60)
+    message = parse(attrs.evolve(NOTICE, account=account, text=ReportText("Full", body)))
+    text = message.get_content().replace("\r\n", "\n")
+    first, table = text.split("\n\n")
+    assert max(map(len, first.split("\n"))) <= 78
+    assert first.endswith("until there is room.")
+    assert table.startswith(f"    {'j' * 60}@")

@@ -1,20 +1,17 @@
-"""Templates of reports: read, checked, filled; and the advice that goes with a status."""
+"""Templates of reports: read, checked, filled; each kind with placeholders of its own."""
 
 from __future__ import annotations
 
 import pytest
 
-from kms.domain import status
 from kms.domain.report_text import (
     BUILT_IN,
     PLACEHOLDERS,
     ReportKind,
     ReportText,
     ReportTextError,
-    advise,
     parse_report_text,
 )
-from kms.domain.status import EnhancedStatus
 
 FAILED = ReportKind.FAILED
 GOOD = "# a comment\n\nSubject: $hostname: not delivered\n\nTo:\n$recipients\n\nCosts $$5.\n\n"
@@ -83,17 +80,3 @@ def test_the_built_in_english_is_a_good_template(kind: ReportKind) -> None:
     assert parse_report_text(f"Subject: {text.subject}\n\n{text.body}", kind) == text
     filled = text.fill(dict.fromkeys(PLACEHOLDERS[kind], "value"))
     assert "$" not in filled.subject + filled.body
-
-
-class TestAdvice:
-    def test_is_about_the_very_status_where_there_is_some(self) -> None:
-        assert "no such mailbox" in advise(ReportKind.FAILED, status.BAD_MAILBOX)
-
-    def test_is_else_about_its_subject(self) -> None:
-        assert "address" in advise(ReportKind.FAILED, EnhancedStatus(5, 1, 99))
-
-    def test_is_there_for_an_unknown_subject(self) -> None:
-        assert "postmaster" in advise(ReportKind.FAILED, EnhancedStatus(5, 0, 0))
-
-    def test_of_a_delay_is_to_do_nothing(self) -> None:
-        assert "need not do anything" in advise(ReportKind.DELAYED, status.BAD_MAILBOX)

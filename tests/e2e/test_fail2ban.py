@@ -8,6 +8,7 @@ import inspect
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -18,6 +19,7 @@ from twisted.internet.task import Clock
 
 from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
+from kms.policy.block import Block, BlockKind
 from kms.service.clock import ClockOf
 from kms.service.security_log import SecurityLog
 from tests.e2e.peers.kms_server import CHECKOUT
@@ -25,6 +27,7 @@ from tests.e2e.peers.process import run
 
 OURS = CHECKOUT / "etc" / "fail2ban"
 CLIENT = "192.0.2.1"
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 FORMS = (
     f"SMTP Spam attack detected from {CLIENT}, client closed connection before SMTP greeting",
@@ -55,6 +58,11 @@ NOT_STOCK = {
     "alarm",
     "window_refused",
     "harvest_detected",
+    "connection_from_blocked",
+    "too_many_connections",
+    "too_many_messages",
+    "block_ended",
+    "observed",
 }
 """Functions whose lines the stock filter does not know, as the head of our filter says."""
 
@@ -66,6 +74,10 @@ NEVER_BANNED = {
     "logins_blocked",
     "alarm",
     "window_refused",
+    "too_many_connections",
+    "too_many_messages",
+    "block_ended",
+    "observed",
 }
 """Functions whose lines tell of nobody's fault."""
 
@@ -126,6 +138,9 @@ def sample(name: str, type_: Any) -> Any:
         str: "anna@example.org",
         int: 3,
         float: 30.0,
+        datetime: NOW,
+        bool: False,
+        Block: Block(CLIENT, BlockKind.LOGIN, NOW, NOW, "too many wrong passwords", "anna@example.org"),
     }
     options = [type_, *get_args(type_)]
     return next(value for known_type, value in known.items() if known_type in options)

@@ -25,6 +25,7 @@ from kms.policy.routing import (
     choose_hops,
     name_destination,
     rank_exchangers,
+    reroute,
     route_without_dns,
 )
 
@@ -253,6 +254,22 @@ def test_an_address_literal_that_is_ourselves_loops() -> None:
 
 def test_a_literal_that_is_no_address_does_not_exist() -> None:
     assert route_without_dns("[tag:strange]", RULES) == Failed(reply.NO_SUCH_DOMAIN, "none")
+
+
+class TestReroute:
+    def test_a_name_is_looked_up_later(self) -> None:
+        (hop,) = reroute("other.test:2525", RoutingRules(tls=TlsPolicy.REQUIRE)).hops
+        assert (hop.host, hop.addresses, hop.port, hop.tls) == ("other.test", (), 2525, TlsPolicy.REQUIRE)
+
+    @pytest.mark.parametrize(
+        ("text", "address"), [("192.0.2.1:25", "192.0.2.1"), ("[2001:db8::1]:25", "2001:db8::1")]
+    )
+    def test_an_address_is_the_address_itself(self, text: str, address: str) -> None:
+        (hop,) = reroute(text, RoutingRules()).hops
+        assert (hop.addresses, hop.port) == ((address,), 25)
+
+    def test_the_way_is_no_smarthost(self) -> None:
+        assert not reroute("other.test:25", RoutingRules()).through_smarthost
 
 
 class TestRoutes:

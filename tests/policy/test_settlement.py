@@ -47,7 +47,8 @@ def plan(
 
 
 def test_an_entry_whose_recipients_all_have_it_is_done() -> None:
-    assert plan(DELIVERED, DELIVERED) == SettlementPlan(failed=(), deferred=(), due_at=None, warn=False)
+    done = SettlementPlan(failed=(), deferred=(), due_at=None, warn=False, finished=(1, 2))
+    assert plan(DELIVERED, DELIVERED) == done
 
 
 def test_each_recipient_gets_its_own_outcome() -> None:
@@ -55,6 +56,7 @@ def test_each_recipient_gets_its_own_outcome() -> None:
     assert settled.failed == (Undelivered(RECIPIENTS[2], GONE, GONE, FAILED.where),)
     assert settled.deferred == (Undelivered(RECIPIENTS[1], BUSY, BUSY, DEFERRED.where),)
     assert settled.due_at == ARRIVED + 16 * MINUTE
+    assert settled.finished == (1, 3)
 
 
 def test_the_attempt_just_made_counts() -> None:

@@ -34,13 +34,27 @@ NASTY = st.text(alphabet="\r\n\t \x00\x1b.-=:$aé\u2028", max_size=300)
     subject=NASTY,
     body=NASTY,
     header=st.binary(max_size=2000),
+    rest=st.none() | st.binary(max_size=200).map(b"\r\n".__add__) | st.just(b"\r\nwhole\r\n"),
+    original=NASTY | WORDS,
+    envelope_id=NASTY | WORDS,
 )
 def test_nothing_that_a_stranger_chooses_breaks_a_report(
-    words: str, where: str, last: str, subject: str, body: str, header: bytes
+    words: str,
+    where: str,
+    last: str,
+    subject: str,
+    body: str,
+    header: bytes,
+    rest: bytes | None,
+    original: str,
+    envelope_id: str,
 ) -> None:
-    item = RecipientReport(BOB, Reply(550, None, words), where, last)
+    item = RecipientReport(
+        BOB, Reply(550, None, words), where, last, original_recipient=f"utf-8;{original}" if original else ""
+    )
     text = ReportText(subject or "x", body)
-    data = compose(attrs.evolve(FAILED, recipients=(item,), text=text, original_header=header))
+    report = attrs.evolve(FAILED, recipients=(item,), text=text, original_header=header)
+    data = compose(attrs.evolve(report, original_rest=rest, envelope_id=envelope_id))
     assert data.isascii()
     assert re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n", data) is None
     assert max(map(len, data.split(b"\r\n"))) <= 998
@@ -50,14 +64,20 @@ def test_nothing_that_a_stranger_chooses_breaks_a_report(
     text_part, status_part, header_part = parts
     assert text_part.get_content_type() == "text/plain"
     about_message, about_bob = status_part.get_payload()
-    assert set(about_message.keys()) == {"Reporting-MTA", "Arrival-Date"}
+    assert set(about_message.keys()) - {"Original-Envelope-Id"} == {"Reporting-MTA", "Arrival-Date"}
     assert set(about_bob.keys()) <= {
         "Final-Recipient",
         "Action",
         "Status",
         "Remote-MTA",
         "Diagnostic-Code",
+        "Last-Attempt-Date",
+        "Original-Recipient",
     }
+    if header_part.get_content_type() == "message/rfc822":
+        assert rest is not None
+        assert header + rest in data
+        return
     assert header_part.get_payload(decode=True).removesuffix(b"\r\n") == header.removesuffix(b"\r\n")
 
 

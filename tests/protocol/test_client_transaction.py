@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from kms.domain import reply as replies
 from kms.domain import status
 from kms.domain.address import Mailbox
 from kms.domain.content import FileContent, InlineContent
+from kms.domain.dsn_request import MessageRequest, Notify, RecipientRequest, Returned
 from kms.domain.envelope import Envelope, Recipient
-from kms.domain.outcome import Deferred, Delivered, Failed
+from kms.domain.outcome import Deferred, Delivered, Failed, Handover
 from kms.domain.reply import Reply
 from kms.domain.status import EnhancedStatus
 from kms.protocol.client_events import (
@@ -406,3 +408,34 @@ class TestInternationalMail:
         assert result == TransactionEnded({1: Failed(replies.NEEDS_SMTPUTF8, WHERE)}, True)
         assert server.commands == ["EHLO kms.test"]
         assert isinstance(ended(session, server, prepare()).outcomes[1], Delivered)
+
+
+class TestARequestForReports:
+    ENVELOPE = Envelope(
+        Mailbox("from", "near.test"),
+        (
+            attrs.evolve(recipient(1), request=RecipientRequest(Notify.SUCCESS, "rfc822;x@y.test")),
+            recipient(2),
+        ),
+        request=MessageRequest(Returned.HEADER, "QQ1"),
+    )
+
+    def prepare(self) -> OutgoingMessage:
+        return OutgoingMessage.prepare(self.ENVELOPE, self.ENVELOPE.recipients, CONTENT)[0]
+
+    def test_goes_to_a_server_with_dsn_which_reports_from_then_on(self) -> None:
+        server = ScriptedServer(extensions=("PIPELINING", "DSN"))
+        outcomes = send(server, self.prepare())
+        reporting = Delivered(Reply(250, status.OK, "taken"), WHERE, handover=Handover.REPORTING)
+        assert outcomes == dict.fromkeys((1, 2), reporting)
+        assert server.commands[1:4] == [
+            "MAIL FROM:<from@near.test> RET=HDRS ENVID=QQ1",
+            "RCPT TO:<r1@far.test> NOTIFY=SUCCESS ORCPT=rfc822;x@y.test",
+            "RCPT TO:<r2@far.test>",
+        ]
+
+    def test_goes_to_no_server_without_it(self) -> None:
+        server = ScriptedServer(extensions=("PIPELINING",))
+        outcomes = send(server, self.prepare())
+        assert outcomes == dict.fromkeys((1, 2), Delivered(Reply(250, status.OK, "taken"), WHERE))
+        assert server.commands[1:3] == ["MAIL FROM:<from@near.test>", "RCPT TO:<r1@far.test>"]

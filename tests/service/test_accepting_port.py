@@ -132,14 +132,11 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 def test_all_who_wait_are_served_at_once(rig: Rig) -> None:
     assert rig.accept(10, 11, 12) == [10, 11, 12]
     assert rig.is_reading
-    assert rig.port.numberAccepts == 3
 
 
-def test_a_crowd_is_taken_in_growing_parts(rig: Rig) -> None:
-    rig.port.numberAccepts = 2
-    assert rig.accept(10, 11, 12) == [10, 11]
-    assert rig.port.numberAccepts == 22
-    assert rig.accept() == [12]
+def test_of_a_crowd_ten_are_taken_at_a_time_so_that_sessions_have_their_turn(rig: Rig) -> None:
+    assert rig.accept(*range(10, 22)) == [*range(10, 20)]
+    assert rig.accept() == [20, 21]
 
 
 def test_whom_the_factory_refuses_is_closed(rig: Rig) -> None:

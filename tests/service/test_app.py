@@ -14,9 +14,9 @@ from kms.config.server_settings import PlaintextAuth, TlsSettings
 from kms.config.settings import Settings
 from kms.domain.address import Mailbox
 from kms.domain.content import InlineContent
-from kms.domain.envelope import Recipient
+from kms.domain.dsn import RecipientReport
 from kms.domain.next_hop import TlsPolicy
-from kms.policy.settlement import Undelivered
+from kms.domain.report_text import ReportKind
 from kms.service.app import App
 from kms.service.clock import ClockOf
 from kms.service.pop3_log import Pop3Logs
@@ -81,7 +81,7 @@ class TestAServerThatWasPutTogether:
         body.write_bytes(b"x")
         app.bodies.start()
         try:
-            app.reactor.wait_for(app.runner._remove_body(str(body)))
+            app.reactor.wait_for(app.runner.remove_body(str(body)))
         finally:
             app.bodies.stop()
         assert not body.exists()
@@ -199,11 +199,11 @@ def test_a_report_is_made_with_the_header_that_the_body_thread_reads(app: App) -
     content = writer.finish()
     sender = Mailbox("joe", "far.test")
     entry = make_entry(5, content=content, reverse_path=sender)
-    failed = Undelivered(Recipient(1, sender, sender), REFUSED.reply, REFUSED.reply, "mx.test")
+    wanted = {ReportKind.FAILED: (RecipientReport(sender, REFUSED.reply, "mx.test"),)}
     app.bodies.start()
     app.mail_log.lines.open()
     try:
-        report = app.reactor.wait_for(Deferred.fromCoroutine(app.bounces.failed(entry, content, (failed,))))
+        [report] = app.reactor.wait_for(Deferred.fromCoroutine(app.bounces.make(entry, content, wanted)))
     finally:
         app.bodies.stop()
         app.mail_log.lines.close()

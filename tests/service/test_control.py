@@ -5,6 +5,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kms.config.loader import read_settings
+from kms.policy.block import Block, BlockKind
 from kms.service.control import Control, ReloadRefused
 from kms.store.accounts import AccountError
 from kms.store.administration import NotFound
@@ -92,6 +93,19 @@ class ControlTest(SynchronousTestCase):
         assert self.ask(self.control.revoke_windows("::ffff:192.0.2.1", None)) == {"revoked": 1}
         assert self.ask(self.control.revoke_windows("192.0.2.1", None)) == {"revoked": 0}
         self.refusal(self.control.revoke_windows("home", None), AccountError)
+
+    def test_blocks_are_listed_shown_and_lifted(self) -> None:
+        now = self.server.clock.now()
+        block = Block("2001:db8::/64", BlockKind.HARVEST, now, now, "too many unknown recipients")
+        self.server.ledger.lasting.append(block)
+        assert [facts["client"] for facts in self.ask(self.control.list_blocks())] == ["2001:db8::/64"]
+        shown = self.ask(self.control.show_limits("2001:db8::7"))
+        assert (shown["messages"], [facts["kind"] for facts in shown["blocks"]]) == (3, ["harvest"])
+        assert self.ask(self.control.show_limits("::ffff:192.0.2.1"))["client"] == "192.0.2.1"
+        assert self.ask(self.control.lift_blocks("2001:db8::/64")) == {"lifted": 1}
+        assert self.ask(self.control.lift_blocks("2001:db8::7")) == {"lifted": 0}
+        self.refusal(self.control.lift_blocks("home"), AccountError)
+        self.refusal(self.control.show_limits("home"), AccountError)
 
     def test_the_status_counts(self) -> None:
         self.add_joe()

@@ -78,8 +78,8 @@ WORLDS: dict[str, dict[str, Any]] = {
 RATES = AccountRules(messages_per_hour=1, messages_per_day=7)
 BRAKES = AccountRules(max_message_octets=15, new_recipients_per_day=1)
 GATEWAYS = GatewayRules(GROUP, alarm=1, suspends_trust=True)
-NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED}
-"""A made-up client logs in now; whose account is disabled cannot."""
+NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED, Rule.FAILED_COMMANDS, Rule.FAILED_LOGINS_OF_SESSION}
+"""A made-up client logs in now, which whose account is disabled cannot; and it does not go on for so long."""
 
 
 @pytest.fixture(autouse=True)

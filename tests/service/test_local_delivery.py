@@ -14,7 +14,7 @@ from kms.domain import reply
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.envelope import Envelope, Recipient
-from kms.domain.outcome import Deferred, Delivered, Failed, Outcome
+from kms.domain.outcome import Deferred, Delivered, Failed, Handover, Outcome
 from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.service.clock import ClockOf
 from kms.service.directory import DirectoryCache
@@ -100,7 +100,9 @@ class TestAMessage:
     def test_lies_in_the_mailbox_when_it_is_said_to_be_delivered(self, rig: Rig) -> None:
         rig.deliver(ALICE)
         rig.run()
-        assert rig.outcomes == [(ALICE, Delivered(reply.DELIVERED_TO_MAILBOX, "local"))]
+        assert rig.outcomes == [
+            (ALICE, Delivered(reply.DELIVERED_TO_MAILBOX, "local", handover=Handover.FINAL))
+        ]
         (data,) = rig.messages(ALICE)
         assert data == (
             b"Return-Path: <far@far.test>\nDelivered-To: alice@example.test\n"
@@ -193,7 +195,7 @@ class TestTrouble:
             rig.run()
         assert dict(rig.outcomes) == {
             ALICE: Deferred(reply.MAILBOX_TROUBLE, "local"),
-            BOB: Delivered(reply.DELIVERED_TO_MAILBOX, "local"),
+            BOB: Delivered(reply.DELIVERED_TO_MAILBOX, "local", handover=Handover.FINAL),
         }
         assert any(event.get("recipient") == ALICE for event in events)
 

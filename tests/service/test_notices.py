@@ -185,7 +185,7 @@ class TestAnAlarm:
         assert mail["Return-Path"] == "<>"
         text = mail.get_content()
         assert "What to do: Look at it. Look" in text
-        assert "The setting is messages_per_hour." in text
+        assert "The setting is messages_per_hour." in " ".join(text.split())
         assert max(map(len, text.splitlines())) <= 78
         assert [event["log_level"] for event in events] == [LogLevel.warn]
 

@@ -196,7 +196,7 @@ class TestOutcomes:
     def test_bring_the_report_with_them(self, queue: Queue, database: SynchronousDatabase) -> None:
         result_of(queue.accept(make_entry(1), CONTENT))
         report = NewEntry(make_entry(2, reverse_path=None), CONTENT, is_leased=False)
-        result_of(queue.settle(Settlement(1, 0, (1,), report=report)))
+        result_of(queue.settle(Settlement(1, 0, (1,), reports=(report,))))
         assert stored(database) == [2]
 
 

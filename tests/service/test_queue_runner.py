@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import timedelta
+from email.message import EmailMessage
 from pathlib import Path
 
 import attrs
@@ -10,8 +11,9 @@ from twisted.logger import capturedLogs
 from kms.domain.account import Account
 from kms.domain.address import Mailbox
 from kms.domain.content import InlineContent
+from kms.domain.dsn_request import MessageRequest, Notify, RecipientRequest
 from kms.domain.next_hop import NextHop
-from kms.domain.outcome import Outcome
+from kms.domain.outcome import Handover, Outcome
 from kms.policy.retry import RetryRules
 from kms.policy.route_table import Refusal, RouteTable
 from kms.policy.routing import RoutingRules
@@ -619,6 +621,155 @@ class TestARestart:
         first.crash()
         second = DeliverySide(tmp_path, AddressedSender(), now=START - DAY).start()
         assert second.accept(ALICE).number > before
+
+
+ASKED = RecipientRequest(Notify.SUCCESS | Notify.FAILURE | Notify.DELAY)
+
+
+def actions_of(reports: list[EmailMessage]) -> list[list[tuple[str, str]]]:
+    """Of each report, address and action of each recipient."""
+    found = []
+    for report in reports:
+        status = list(report.walk())[2]
+        blocks = [part for part in status.walk() if part["Action"]]
+        found.append([(str(block["Final-Recipient"])[8:], str(block["Action"])) for block in blocks])
+    return sorted(found)
+
+
+class TestReportsOfSuccess:
+    def test_come_for_what_is_in_a_mailbox_and_at_a_hop_that_reports_nothing(self, start: Start) -> None:
+        side = start()
+        side.accept(BOB, FAR, requests=(ASKED, ASKED), request=MessageRequest(None, "QQ+2B1"))
+        side.advance()
+        side.advance()
+        assert actions_of(side.reports()) == [
+            [("bob@example.test", "delivered")],
+            [("far@far.test", "relayed")],
+        ]
+        assert all("Original-Envelope-Id: QQ+1" in report.as_string() for report in side.reports())
+        assert not side.queued()
+        assert side.log_text().count("sender delivery status notification") == 2
+
+    def test_are_left_to_a_hop_that_was_told_what_is_asked(self, start: Start) -> None:
+        side = start(far_server(attrs.evolve(TAKEN, handover=Handover.REPORTING)))
+        side.accept(FAR, requests=(ASKED,))
+        side.advance()
+        assert not side.queued()
+        assert not side.reports()
+
+    @pytest.mark.parametrize("request_", [None, RecipientRequest(), RecipientRequest(Notify.NEVER)])
+    def test_come_to_nobody_who_has_not_asked(self, start: Start, request_: RecipientRequest | None) -> None:
+        side = start()
+        side.accept(BOB, FAR, requests=(request_, request_))
+        side.advance()
+        assert not side.queued()
+        assert not side.reports()
+
+    def test_come_never_about_a_report(self, start: Start) -> None:
+        side = start()
+        side.accept(BOB, FAR, sender=None, requests=(ASKED, ASKED))
+        side.advance()
+        assert not side.queued()
+        assert len(side.mailbox(BOB)) == 1
+        assert "no notification: the reverse-path is null" in side.log_text()
+
+    def test_wait_until_the_whole_attempt_is_over(self, start: Start) -> None:
+        """So that the recipients are in one report, and it is stored as they are removed."""
+        sender = HeldSender()
+        side = start(sender)
+        side.accept(ALICE, BOB, FAR, requests=(None, ASKED, ASKED))
+        side.advance()
+        assert side.waiting() == [("bob@example.test", "far@far.test")]
+        sender.finish()
+        side.advance()
+        side.advance()
+        assert not side.queued()
+        assert len(side.reports()) == 3  # the message, and two reports
+
+    def test_name_all_recipients_of_a_kind_in_one(self, start: Start) -> None:
+        side = start()
+        side.accept(*(Mailbox(f"r{number}", "far.test") for number in range(3)), requests=(ASKED,) * 3)
+        side.advance()
+        side.advance()
+        ((*rows,),) = actions_of(side.reports())
+        assert [action for _, action in rows] == ["relayed"] * 3
+
+    def test_of_an_address_for_several_come_once_and_name_no_target(self, start: Start) -> None:
+        side = start(far_server(BUSY, TAKEN))
+        sales = Mailbox("sales", DOMAIN)
+        targets = (BOB, FAR)
+        side.accept(*targets, originals=(sales, sales), requests=(ASKED.expand(),) * 2)
+        side.advance()
+        side.pass_time(timedelta(hours=1), 10 * MINUTE)
+        assert not side.queued()
+        assert actions_of(side.reports()) == [[("sales@example.test", "expanded")]]
+        assert "far@far.test" not in side.reports()[0].as_string()
+
+    def test_and_of_failure_about_one_message_come_together(self, start: Start) -> None:
+        side = start(far_server(REFUSED))
+        side.accept(BOB, FAR, requests=(ASKED, RecipientRequest(Notify.FAILURE)))
+        side.advance()
+        side.advance()
+        assert actions_of(side.reports()) == [
+            [("bob@example.test", "delivered")],
+            [("far@far.test", "failed")],
+        ]
+
+
+class TestACrash:
+    @pytest.mark.parametrize("is_committed", [False, True])
+    def test_around_the_commit_gives_neither_two_reports_nor_none(
+        self, tmp_path: Path, is_committed: bool
+    ) -> None:
+        first = DeliverySide(tmp_path, far_server(REFUSED)).start()
+        first.accept(BOB, FAR, requests=(ASKED, ASKED))
+        if not is_committed:
+            first.database.failures += [StoreError("the machine dies here")] * 2
+        with capturedLogs():
+            first.reactor.pump([0.02] * 2)
+        assert len(first.queued()) == (0 if is_committed else 1)
+        first.crash()
+        second = DeliverySide(tmp_path, far_server(REFUSED), now=START + MINUTE).start()
+        second.advance()
+        second.advance()
+        assert not second.queued()
+        assert len(second.mailbox(BOB)) == 1
+        assert actions_of(second.reports()) == [
+            [("bob@example.test", "delivered")],
+            [("far@far.test", "failed")],
+        ]
+
+    def test_before_the_commit_of_an_expansion_still_tells_it(self, tmp_path: Path) -> None:
+        first = DeliverySide(tmp_path, AddressedSender()).start()
+        sales = Mailbox("sales", DOMAIN)
+        first.accept(BOB, FAR, originals=(sales, sales), requests=(ASKED.expand(),) * 2)
+        first.database.failures.append(StoreError("the machine dies here"))
+        with capturedLogs():
+            first.advance()
+        first.crash()
+        second = DeliverySide(tmp_path, AddressedSender(), now=START + MINUTE).start()
+        second.advance()
+        second.advance()
+        assert actions_of(second.reports()) == [[("sales@example.test", "expanded")]]
+
+
+class TestWhatWasNotAsked:
+    def test_is_not_reported_though_it_fails(self, start: Start) -> None:
+        side = start(far_server(REFUSED))
+        side.accept(FAR, requests=(RecipientRequest(Notify.NEVER),))
+        side.advance()
+        assert not side.queued()
+        assert not side.reports()
+        assert "status=bounced" in side.log_text()
+
+    def test_is_not_reported_though_it_is_late(self, start: Start) -> None:
+        side = start(far_server(BUSY), rules=TestExpiry.RULES)
+        side.accept(FAR, OTHER, requests=(RecipientRequest(Notify.FAILURE), None))
+        side.pass_time(timedelta(hours=6), HOUR)
+        assert len(side.queued()) == 1
+        assert not side.reports()
+        side.pass_time(timedelta(hours=43), HOUR)
+        assert actions_of(side.reports()) == [[("far@far.test", "failed")]]
 
 
 class TestMoreThanMemoryHolds:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from kms.domain.address import Mailbox
+from kms.domain.dsn_request import Notify, RecipientRequest
 from kms.domain.envelope import Recipient
 from kms.policy.relay import Authentication
 from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
@@ -26,6 +27,16 @@ def test_targets_are_numbered_in_their_order_and_nobody_stands_there_twice() -> 
     transaction.add((B,), B)
     assert list(transaction.recipients.values()) == [Recipient(1, A, A), Recipient(2, B, TEAM)]
     assert transaction.accepted == 3
+
+
+def test_the_targets_of_an_address_for_several_are_not_asked_for_success() -> None:
+    transaction = Transaction(None)
+    asked = RecipientRequest(Notify.SUCCESS)
+    transaction.add((A,), A, asked)
+    transaction.add((B, TEAM), TEAM, asked)
+    expanded = asked.expand()
+    requests = [recipient.request for recipient in transaction.recipients.values()]
+    assert requests == [asked, expanded, expanded]
 
 
 def test_the_fact_of_authentication_has_three_values(visit: Visit) -> None:

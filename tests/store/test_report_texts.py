@@ -1,14 +1,15 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from kms.domain.report_text import BUILT_IN, ReportKind, ReportText
+from kms.domain.status import BAD_MAILBOX
+from kms.domain.status_sentence import BUILT_IN_SENTENCES
 from kms.store.report_texts import MAX_TEXT_OCTETS, ReportTexts
 
 SHIPPED = Path(__file__).parents[2] / "reports"
-GOOD_QUOTA = "Subject: Voll\n\n$account\n"
-GOOD_ALARM = "Subject: Alarm\n\n$what\n"
 GOOD = "# a comment\n\nSubject: Zu spät\n\nAn: $recipients\n"
 
 
@@ -17,6 +18,11 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def write_german(folder: Path) -> None:
+    """All that a language needs."""
+    shutil.copytree(SHIPPED / "de", folder / "de")
 
 
 @pytest.mark.parametrize("kind", ReportKind)
@@ -78,10 +84,8 @@ BROKEN: list[tuple[str | bytes, str]] = [
 def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
     tmp_path: Path, content: str | bytes, problem: str
 ) -> None:
+    write_german(tmp_path)
     path = write(tmp_path, "de/failed.txt", content)
-    write(tmp_path, "de/delayed.txt", GOOD)
-    write(tmp_path, "de/quota.txt", GOOD_QUOTA)
-    write(tmp_path, "de/alarm.txt", GOOD_ALARM)
     texts = ReportTexts(tmp_path)
     assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
     (found,) = texts.problems()
@@ -90,10 +94,23 @@ def test_a_broken_text_is_named_and_the_built_in_one_stands_in(
 
 
 def test_a_missing_file_of_a_language_is_named(tmp_path: Path) -> None:
-    write(tmp_path, "de/failed.txt", GOOD)
-    write(tmp_path, "de/quota.txt", GOOD_QUOTA)
-    write(tmp_path, "de/alarm.txt", GOOD_ALARM)
+    write_german(tmp_path)
+    (tmp_path / "de" / "delayed.txt").unlink()
     assert ReportTexts(tmp_path).problems() == (f"{tmp_path / 'de' / 'delayed.txt'}: is missing",)
+
+
+def test_a_region_need_not_have_what_its_language_has(tmp_path: Path) -> None:
+    write_german(tmp_path)
+    write(tmp_path, "de-AT/failed.txt", GOOD)
+    texts = ReportTexts(tmp_path)
+    assert texts.problems() == ()
+    assert texts.text("de-AT", ReportKind.FAILED).subject == "Zu spät"
+    assert texts.text("de_at", ReportKind.DELAYED).subject == "Ihre Nachricht verspätet sich"
+    (tmp_path / "de" / "quota.txt").unlink()
+    assert [problem.removeprefix(f"{tmp_path}/") for problem in texts.problems()] == [
+        "de/quota.txt: is missing",
+        "de-AT/quota.txt: is missing",
+    ]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -104,21 +121,19 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "de" / "failed.txt").mkdir(parents=True)
-    os.mkfifo(tmp_path / "de" / "delayed.txt")
-    os.mkfifo(tmp_path / "de" / "quota.txt")
-    os.mkfifo(tmp_path / "de" / "alarm.txt")
+    for name in ("delayed", "delivered", "relayed", "quota", "alarm", "status"):
+        os.mkfifo(tmp_path / "de" / f"{name}.txt")
     texts = ReportTexts(tmp_path)
     for kind in ReportKind:
         assert texts.text("de", kind) == BUILT_IN[kind]
-    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 4
+    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 7
+    assert texts.sentences("de") == BUILT_IN_SENTENCES
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "de").mkdir()
+    write_german(tmp_path)
+    (tmp_path / "de" / "failed.txt").unlink()
     (tmp_path / "de" / "failed.txt").symlink_to("failed.txt")
-    write(tmp_path, "de/delayed.txt", GOOD)
-    write(tmp_path, "de/quota.txt", GOOD_QUOTA)
-    write(tmp_path, "de/alarm.txt", GOOD_ALARM)
     texts = ReportTexts(tmp_path)
     assert texts.text("de", ReportKind.FAILED) == BUILT_IN[ReportKind.FAILED]
     (problem,) = texts.problems()
@@ -131,3 +146,33 @@ def test_folders_that_are_no_language_are_left_alone(tmp_path: Path) -> None:
     texts = ReportTexts(tmp_path)
     assert texts.languages() == ()
     assert texts.problems() == ()
+
+
+class TestSentences:
+    def test_an_edited_sentence_counts_from_the_next_report_on(self, tmp_path: Path) -> None:
+        write_german(tmp_path)
+        texts = ReportTexts(tmp_path)
+        assert texts.sentences("de-AT").explain(BAD_MAILBOX).startswith("Dieses Postfach gibt es nicht.")
+        write(tmp_path, "de/status.txt", "5.1.1 = Weg.")
+        assert texts.sentences("de").explain(BAD_MAILBOX) == "Weg."
+        assert texts.sentences("de").no_end == "further notice"
+
+    def test_without_a_file_they_are_english(self, tmp_path: Path) -> None:
+        assert ReportTexts(tmp_path).sentences("de") == BUILT_IN_SENTENCES
+        write(tmp_path, "en/status.txt", "5.1.1 = Gone.")
+        assert ReportTexts(tmp_path).sentences("de").explain(BAD_MAILBOX) == "Gone."
+
+    def test_a_file_that_is_not_utf_8_is_named_and_replaced(self, tmp_path: Path) -> None:
+        write_german(tmp_path)
+        path = write(tmp_path, "de/status.txt", b"5.1.1 = \xff")
+        texts = ReportTexts(tmp_path)
+        assert texts.sentences("de") == BUILT_IN_SENTENCES
+        assert texts.problems() == (f"{path}: is not UTF-8 at octet 8",)
+
+    def test_a_broken_line_is_named(self, tmp_path: Path) -> None:
+        write_german(tmp_path)
+        path = tmp_path / "de" / "status.txt"
+        path.write_text(path.read_text() + "nonsense\n")
+        (problem,) = ReportTexts(tmp_path).problems()
+        assert problem.startswith(f"{path}: line ")
+        assert "'nonsense' is no code" in problem

@@ -79,7 +79,7 @@ def test_a_new_leased_entry_touches_no_index(path: Path) -> None:
     with closing(open_database(IN_MEMORY)) as connection:
         plan = connection.execute(
             "EXPLAIN QUERY PLAN SELECT min(due_us) FROM message"
-            " WHERE lease_owner = '' AND set_aside_reason IS NULL"
+            " WHERE lease_owner = '' AND set_aside_reason IS NULL AND parked IS NULL"
         ).fetchall()
     assert "message_due" in str(plan)
 

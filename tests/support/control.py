@@ -133,3 +133,4 @@ class FakeServer:
         self.windows = FakeWindows()
         self.explainer: Any = None
         self.ledger = FakeLedger()
+        self.queue_control: Any = None

@@ -18,6 +18,7 @@ from kms.config.settings import Settings
 from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox, parse_mailbox
 from kms.domain.content import Content, FileContent, InlineContent
+from kms.domain.dsn_request import MessageRequest, RecipientRequest
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.queue_entry import QueueEntry
@@ -156,16 +157,21 @@ class DeliverySide:
         sender: Mailbox | None = ALICE,
         content: Content | None = None,
         originals: Sequence[Mailbox] = (),
+        requests: Sequence[RecipientRequest | None] = (),
+        request: MessageRequest | None = None,
     ) -> QueueEntry:
-        """Make an entry that arrives now; `originals` are what RCPT named."""
+        """Make an entry that arrives now; `originals` are what RCPT named, `requests` what it asked of reports."""
         number, now = self.queue.next_number()
-        named = originals or recipients
+        named, asked = originals or recipients, requests or [None] * len(recipients)
         envelope = Envelope(
             sender,
             tuple(
-                Recipient(place, target, original)
-                for place, (target, original) in enumerate(zip(recipients, named, strict=True), 1)
+                Recipient(place, target, original, wanted)
+                for place, (target, original, wanted) in enumerate(
+                    zip(recipients, named, asked, strict=True), 1
+                )
             ),
+            request=request,
         )
         return QueueEntry(number, envelope, now, (content or InlineContent(MESSAGE)).octets, now)
 
@@ -175,10 +181,19 @@ class DeliverySide:
         sender: Mailbox | None = ALICE,
         data: bytes = MESSAGE,
         originals: Sequence[Mailbox] = (),
+        requests: Sequence[RecipientRequest | None] = (),
+        request: MessageRequest | None = None,
     ) -> QueueEntry:
         """Put a message into the queue."""
         content = InlineContent(data)
-        entry = self.entry(*recipients, sender=sender, content=content, originals=originals)
+        entry = self.entry(
+            *recipients,
+            sender=sender,
+            content=content,
+            originals=originals,
+            requests=requests,
+            request=request,
+        )
         result_of(self.queue.accept(entry, content))
         return entry
 

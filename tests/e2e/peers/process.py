@@ -31,7 +31,9 @@ PACKAGES = {
     "haproxy": "haproxy",
     "fail2ban-regex": "fail2ban",
     "nmap": "nmap",
+    "strace": "strace",
     "testssl": "testssl.sh",
+    "mshow": "mblaze",
 }
 """Program needed, and the Debian package that has it."""
 

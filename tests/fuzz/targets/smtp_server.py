@@ -5,7 +5,9 @@ client sends. What comes after a STARTTLS that was obeyed is never read, so TLS 
 """
 
 from kms.domain import reply as replies
+from kms.domain.envelope import Recipient
 from kms.domain.reply import Reply
+from kms.protocol.dsn_parameters import print_message_request, print_recipient_request
 from kms.protocol.smtp_events import ContentEnded, Event, RecipientOffered, SenderOffered
 from kms.protocol.smtp_server import BareNewlines, SmtpServerSession, SmtpServerSettings
 from tests.fuzz.promises import (
@@ -36,6 +38,7 @@ def _settings_of(options: int) -> SmtpServerSettings:
         bare_newlines=BareNewlines.NORMALISE if options & 4 else BareNewlines.REJECT,
         needs_authentication=bool(options & 8),
         offers_starttls=bool(options & 16),
+        offers_dsn=True,
     )
 
 
@@ -59,10 +62,14 @@ def _check_event(event: Event) -> None:
     match event:
         case ContentEnded(data):
             check_no_bare_newlines(data)
-        case SenderOffered(path) if path is not None:
-            check_printable(str(path))
+        case SenderOffered(path):
+            check_printable(str(path or ""))
+            check_printable(print_message_request(event.request))
         case RecipientOffered(path):
             check_printable(str(path))
+            command = print_recipient_request(Recipient(1, path, path, event.request))
+            assert command.isascii(), command
+            check_printable(command)
 
 
 def run(data: bytes) -> None:

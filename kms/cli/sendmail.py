@@ -1,0 +1,190 @@
+"""`kms-sendmail`: hands a message in as sendmail(1) does, for cron, scripts, and programs like mutt, git and PHP.
+
+The running server takes it over its socket; where none runs, the message goes to the maildrop, which the server
+takes up at its start. Exit statuses of sysexits.h; 0 means that it is on stable storage.
+It is also `mailq`, by that name or by -bp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import attrs
+
+from kms.cli import sendmail_options
+from kms.cli.main import run as run_kmsctl
+from kms.cli.sendmail_options import Mode, Options, UsageFault
+from kms.config.loader import load_settings
+from kms.config.problems import ConfigError
+from kms.config.settings import Settings
+from kms.domain.submitted_message import (
+    SubmissionFacts,
+    complete,
+    cut_at_dot,
+    find_recipients,
+    remove_bcc,
+    to_wire_form,
+)
+from kms.store import maildrop
+from kms.store.maildrop import Submission
+
+_CONFIGS = ("/etc/kms/kms.ini", "etc/kms.ini")
+_SUBMIT_DIR = "/run/kms"
+_TIMEOUT_SECONDS = 60.0
+
+
+class NotSent(Exception):
+    """The message could not be handed in.
+
+    Attributes:
+        status: of sysexits.h.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@attrs.frozen
+class Place:
+    """Where mail is handed in, and the name of this machine."""
+
+    submit_dir: Path
+    hostname: str
+
+
+def run(words: Sequence[str], stdin: BinaryIO) -> int:
+    """Do what the command line says; gives the exit status."""
+    try:
+        options = sendmail_options.parse(words)
+        match options.mode:
+            case Mode.PRINT_QUEUE:
+                return run_kmsctl(["--config", options.config or _find_config(), "mailq"])
+            case Mode.DELIVER:
+                _deliver(options, stdin.read())
+                return os.EX_OK
+            case _:
+                raise NotSent(os.EX_USAGE, f"-b{options.mode.value} is not there")
+    except UsageFault as fault:
+        print(f"sendmail: {fault}", file=sys.stderr)
+        return os.EX_USAGE
+    except NotSent as error:
+        print(f"sendmail: {error}", file=sys.stderr)
+        return error.status
+
+
+def _find_config() -> str:
+    named = os.environ.get("KMS_CONFIG")
+    return named or next((path for path in _CONFIGS if os.path.exists(path)), _CONFIGS[0])
+
+
+def _find_place(config: str) -> Place:
+    """Read the configuration; who may not (it may hold passwords) takes KMS_SUBMIT_DIR, or the usual folder."""
+    settings: Settings | None = None
+    if os.access(config, os.R_OK):
+        try:
+            settings = load_settings(Path(config))
+        except ConfigError as error:
+            raise NotSent(os.EX_CONFIG, str(error.problems[0])) from None
+    named = os.environ.get("KMS_SUBMIT_DIR")
+    folder = Path(named) if named else settings.server.submit_dir if settings else Path(_SUBMIT_DIR)
+    return Place(folder, (settings.server.hostname if settings else "") or socket.getfqdn())
+
+
+def _deliver(options: Options, data: bytes) -> None:
+    place = _find_place(options.config or _find_config())
+    data = to_wire_form(data if options.ignores_dots else cut_at_dot(data))
+    recipients = list(options.recipients)
+    if options.takes_header:
+        recipients += find_recipients(data)
+        data = remove_bcc(data)
+    if not recipients:
+        raise NotSent(os.EX_USAGE, "there are no recipients")
+    sender = _sender(options, place)
+    facts = SubmissionFacts(
+        sender or f"MAILER-DAEMON@{place.hostname}",
+        options.full_name or _full_name(),
+        datetime.now(UTC),
+        f"{secrets.token_hex(12)}@{place.hostname}",
+    )
+    _hand_in(place, Submission(sender, tuple(dict.fromkeys(recipients)), complete(data, facts)))
+
+
+def _sender(options: Options, place: Place) -> str:
+    """The reverse-path: that of -f, else user@hostname; `<>` and an empty one are the null reverse-path."""
+    if options.sender is None:
+        return f"{_user_name()}@{place.hostname}"
+    sender = options.sender.strip().removeprefix("<").removesuffix(">")
+    return f"{sender}@{place.hostname}" if sender and "@" not in sender else sender
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
+def _full_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_gecos.split(",")[0]
+    except KeyError:
+        return ""
+
+
+def _hand_in(place: Place, submission: Submission) -> None:
+    """Give it to the server, or leave it in the maildrop; raises NotSent."""
+    try:
+        answer = _ask(place.submit_dir / maildrop.SOCKET, submission)
+    except OSError:
+        answer = None
+    if answer is not None and answer[0] not in (os.EX_OK, os.EX_TEMPFAIL):
+        raise NotSent(answer[0], answer[1])
+    if answer is not None and answer[0] == os.EX_OK:
+        return
+    try:
+        maildrop.leave(place.submit_dir / maildrop.FOLDER, submission)
+    except OSError as error:
+        raise NotSent(
+            os.EX_TEMPFAIL, f"no server takes it, and the maildrop cannot be written: {error}"
+        ) from None
+
+
+def _ask(path: Path, submission: Submission) -> tuple[int, str]:
+    """Hand it in over the socket; raises OSError where no whole answer came.
+
+    A server that dies after it took the message, and before it said so, may get it once more by the maildrop.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_TIMEOUT_SECONDS)
+        connection.connect(str(path))
+        answer = b""
+        with contextlib.suppress(BrokenPipeError):  # it has answered already
+            connection.sendall(submission.print_envelope() + submission.data)
+        while chunk := connection.recv(4096):
+            answer += chunk
+    try:
+        facts = json.loads(answer)
+        return int(facts["status"]), str(facts.get("error") or facts.get("queue_id"))
+    except (ValueError, KeyError, TypeError):
+        raise OSError("the server's answer was cut") from None
+
+
+def main() -> None:
+    """Be the command `kms-sendmail`, or `mailq` where that is its name."""
+    words = ["-bp", *sys.argv[1:]] if Path(sys.argv[0]).name.endswith("mailq") else sys.argv[1:]
+    sys.exit(run(words, sys.stdin.buffer))
+
+
+if __name__ == "__main__":
+    main()
