@@ -17,6 +17,7 @@ from kms.config.server_settings import PlaintextAuth
 from kms.domain.address_group import AddressGroup
 from kms.domain.next_hop import TlsPolicy
 from kms.policy.relay import RelayMode
+from kms.policy.route_table import Refusal
 
 if TYPE_CHECKING:
     from kms.config.settings import Settings
@@ -115,10 +116,14 @@ def _check_smarthost(settings: Settings) -> Iterator[Fault]:
     delivery = settings.delivery
     if delivery.mode is DeliveryMode.SMARTHOST and not delivery.smarthost:
         yield "delivery", "mode", "mode = smarthost needs a smarthost"
-    if delivery.smarthost_auth is SmarthostAuth.SMTP:
+    if delivery.smarthost_auth is not SmarthostAuth.NONE:
         missing = [key for key in ("smarthost_user", "smarthost_password") if not getattr(delivery, key)]
         if missing:
-            yield "delivery", "smarthost_auth", f"smarthost_auth = smtp needs {' and '.join(missing)}"
+            yield (
+                "delivery",
+                "smarthost_auth",
+                f"smarthost_auth = {delivery.smarthost_auth.value} needs {' and '.join(missing)}",
+            )
 
 
 def find_risks(settings: Settings) -> tuple[str, ...]:
@@ -155,7 +160,10 @@ def _find_delivery_risks(settings: Settings) -> Iterator[str]:
         yield f"[queue] retry_interval: {seconds} s is under 5 minutes; other servers may take offence"
     if queue.warn_after >= queue.bounce_after:
         yield "[queue] warn_after: not before bounce_after, so nobody is ever warned of a delay"
-    if delivery.smarthost_auth is SmarthostAuth.SMTP and delivery.tls is TlsPolicy.OFF:
+    if delivery.smarthost_auth is not SmarthostAuth.NONE and delivery.tls is TlsPolicy.OFF:
         yield "[delivery] tls = off: the smarthost's password crosses the network unencrypted"
+    for domain in (*settings.domains.local, *settings.domains.relay):
+        if isinstance(settings.routes.get(domain), Refusal):
+            yield f"[routes] {domain}: strangers' mail for it is taken first; reports go to forged senders too"
     if delivery.mode is DeliveryMode.DIRECT and delivery.direct_port != 25:
         yield f"[delivery] direct_port = {delivery.direct_port}: servers of the Internet listen on 25"

@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 
 from kms.config.antispam_settings import Act, Action, DnsblZone, RaterAction
-from kms.config.delivery_settings import SmarthostAuth
 from kms.config.network_kinds import Database
 
 Test = Callable[[Any], bool]
@@ -67,10 +66,6 @@ def _blocks(value: Any) -> bool:
             return _blocks(value.action)
         case _:
             return value is RaterAction.BLOCK
-
-
-def _any_of(*values: Any) -> Test:
-    return lambda value: value in values
 
 
 _OBSERVABLE = frozenset(
@@ -145,8 +140,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "delivery": (
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
         (_works, "connections_per_destination messages_per_connection tls"),
-        (Row(Effect.WORKS, _never, _any_of(SmarthostAuth.POP3)), "smarthost_auth"),
-        (_later, "smarthost_pop3 smarthost_pop3_every mta_sts dane rate_per_destination archive_to"),
+        (_works, "smarthost_auth smarthost_pop3 smarthost_pop3_every"),
+        (_later, "mta_sts dane rate_per_destination archive_to"),
     ),
     "dns": ((_works, "nameservers timeout"),),
     "queue": (

@@ -20,7 +20,7 @@ from kms.config.delivery_settings import (
     QueueSettings,
     SmarthostAuth,
 )
-from kms.config.network_kinds import HostPort
+from kms.config.network_kinds import HostPort, is_ip_address
 from kms.config.relay_settings import DomainsSettings, LimitsSettings, RelaySettings
 from kms.config.route_kinds import make_hop
 from kms.config.server_settings import (
@@ -36,7 +36,7 @@ from kms.config.server_settings import (
 )
 from kms.domain.account import Directory
 from kms.domain.address_group import AddressGroup, build_groups
-from kms.domain.next_hop import HopCredentials, NextHop, TlsPolicy
+from kms.domain.next_hop import HopCredentials, NextHop, Pop3Login, TlsPolicy
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
 from kms.policy.limits import ClientLimits, Limit
@@ -45,6 +45,8 @@ from kms.policy.relay import RelayRules
 from kms.policy.retry import RetryRules
 from kms.policy.route_table import RouteTable, RouteTarget
 from kms.policy.transaction import TransactionRules
+
+_POP3_PORT = 110
 
 
 @attrs.frozen
@@ -173,9 +175,26 @@ class Settings:
 
     def _make_smarthost(self, place: HostPort) -> NextHop:
         delivery = self.delivery
-        logs_in = delivery.smarthost_auth is SmarthostAuth.SMTP
+        way = delivery.smarthost_auth
         credentials = HopCredentials(delivery.smarthost_user, delivery.smarthost_password)
-        return attrs.evolve(make_hop(place), tls=delivery.tls, credentials=credentials if logs_in else None)
+        return attrs.evolve(
+            make_hop(place),
+            tls=delivery.tls,
+            credentials=credentials if way is SmarthostAuth.SMTP else None,
+            pop3=self._make_pop3_login(place, credentials) if way is SmarthostAuth.POP3 else None,
+        )
+
+    def _make_pop3_login(self, smarthost: HostPort, credentials: HopCredentials) -> Pop3Login:
+        delivery = self.delivery
+        place = delivery.smarthost_pop3 or HostPort(smarthost.host)
+        return Pop3Login(
+            place.host,
+            (place.host,) if is_ip_address(place.host) else (),
+            place.port or _POP3_PORT,
+            delivery.tls,
+            credentials,
+            delivery.smarthost_pop3_every,
+        )
 
     @property
     def route_table(self) -> RouteTable:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+from datetime import timedelta
 
 import attrs
+
+_POP3S_PORT = 995
 
 
 class TlsPolicy(enum.Enum):
@@ -25,6 +28,31 @@ class HopCredentials:
 
 
 @attrs.frozen
+class Pop3Login:
+    """A POP3 login that a smarthost asks for before it relays.
+
+    Attributes:
+        host: the POP3 server's name.
+        addresses: its IP addresses; empty when the name has yet to be looked up.
+        port: TCP port; at 995 TLS comes from the first octet.
+        tls: policy for the connection.
+        every: log in again before sending when the last login is older.
+    """
+
+    host: str
+    addresses: tuple[str, ...]
+    port: int
+    tls: TlsPolicy
+    credentials: HopCredentials
+    every: timedelta
+
+    @property
+    def is_tls_at_once(self) -> bool:
+        """TLS comes from the first octet, whatever the policy."""
+        return self.port == _POP3S_PORT
+
+
+@attrs.frozen
 class NextHop:
     """One server to try.
 
@@ -37,6 +65,7 @@ class NextHop:
         is_tls_at_once: TLS from the first octet (port 465).
         credentials: for SMTP AUTH; None where the server asks for none.
         is_lmtp: speak LMTP (RFC 2033): one answer for each recipient after the dot.
+        pop3: log in there first; None where the server asks for no such thing.
     """
 
     host: str
@@ -46,6 +75,7 @@ class NextHop:
     is_tls_at_once: bool = False
     credentials: HopCredentials | None = None
     is_lmtp: bool = False
+    pop3: Pop3Login | None = None
 
     @property
     def is_local_socket(self) -> bool:

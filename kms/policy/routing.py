@@ -31,7 +31,7 @@ from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed
 from kms.domain.private_address import is_private, parse_address, unwrap
 from kms.domain.reply import Reply
-from kms.policy.route_table import ByMx, Refusal, RouteTable
+from kms.policy.route_table import Refusal, RouteTable
 
 MAX_EXCHANGERS = 20
 """How many hosts of one domain are ever looked up: hundreds of records must not cost hundreds of queries."""
@@ -115,7 +115,7 @@ def route_without_dns(
             return _fail(reply.refused_by_route(text))
         case None if rules.smarthosts:
             return Route(tuple(map(_with_literal_address, rules.smarthosts)), through_smarthost=True)
-        case ByMx() | None:
+        case _:  # by MX
             pass
     if not domain.startswith("["):
         return None

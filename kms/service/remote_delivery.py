@@ -10,9 +10,9 @@ Flow: the queue runner -> `send` -> a kept or a new connection (client_connectio
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError
@@ -38,25 +38,16 @@ from kms.service.client_connection import (
     ClientConnection,
     ConnectionTools,
     RunInThread,
-    TlsCreator,
     describe,
 )
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
+from kms.service.dead_addresses import DeadAddresses
+from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
 from kms.store.bodies import read_chunks
 
 NOWHERE = "none"
 CONNECT_TIME = timedelta(seconds=30)
-
-Connector = Callable[[str, int], IStreamClientEndpoint]
-
-
-class ClientTls(Protocol):
-    """Gives what `startTLS` needs (kms/service/tls.py)."""
-
-    def creator_for(self, host: str, policy: TlsPolicy) -> TlsCreator:
-        """Make an IOpenSSLClientConnectionCreator; it fails the handshake where `policy` says so."""
-        ...
 
 
 @attrs.frozen
@@ -110,6 +101,8 @@ class RemoteDelivery:
         self._connector = connector
         self._client_tls = client_tls
         self._resolver = resolver
+        self._dead = DeadAddresses(clock)
+        self._logins = Pop3Logins(clock, connector, client_tls, resolver)
         self._pool = ConnectionPool(clock, settings.pool)
         self._tools = ConnectionTools(clock, self._pool, read_chunks, run_in_thread)
         self._log = Logger(namespace="kms.delivery")
@@ -139,8 +132,9 @@ class RemoteDelivery:
         failures: list[Outcome] = []
         settled: dict[int, Outcome] = {}
         for hop in hops:
-            for address in hop.addresses or await self._find_addresses(hop, failures):
-                outcomes = await self._offer_to(hop, address, message, content, failures)
+            found = hop.addresses or await self._find_addresses(hop, failures)
+            for address in self._dead.sort(found, hop.port):
+                outcomes = await self._log_in_and_offer(hop, address, message, content, failures)
                 if outcomes is None:
                     continue
                 settled.update(outcomes)
@@ -164,6 +158,38 @@ class RemoteDelivery:
             return answer.addresses
         failures.append(Deferred(replies.SMARTHOST_LOOKUP_FAILED, NOWHERE))
         return ()
+
+    async def _log_in_and_offer(
+        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+    ) -> dict[int, Outcome] | None:
+        """Offer the message, after a POP3 login where the hop asks for one; a 5.7.x refusal gets one more of both."""
+        login = hop.pop3
+        if login is None:
+            return await self._offer_to(hop, address, message, content, failures)
+        refusal = await self._logins.ensure(login)
+        if refusal is not None:
+            failures.append(Deferred(refusal, _where(hop, address)))
+            return None
+        seen = self._logins.count(login)
+        outcomes = await self._offer_to(hop, address, message, content, failures)
+        refused = _refused_by_policy(outcomes or dict.fromkeys(message.rcpt_commands, failures[-1]))
+        if not refused:
+            return outcomes
+        refusal = await self._logins.renew(login, seen)
+        if refusal is not None:
+            failures.append(Deferred(refusal, _where(hop, address)))
+        else:
+            self._drop_kept(hop, address)
+            again = await self._offer_to(hop, address, message.only(refused), content, failures)
+            if again is not None:
+                return {**(outcomes or {}), **again}
+        return None if outcomes is None else {**outcomes, **dict.fromkeys(refused, failures[-1])}
+
+    def _drop_kept(self, hop: NextHop, address: str) -> None:
+        """Have the next message open a connection of its own: some servers judge the client but once."""
+        kept = self._pool.take(_key(hop, address))
+        if kept is not None:
+            kept.quit()
 
     async def _offer_to(
         self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
@@ -216,7 +242,9 @@ class RemoteDelivery:
         except (CancelledError, ConnectingCancelledError):
             raise
         except Exception as error:  # whatever it is, it is no reason to lose mail
+            self._dead.add(address, hop.port)
             return SessionEnded(EndCause.LOST, quote(replies.NO_HOST_ANSWERED, describe(Failure(error))))
+        self._dead.remove(address, hop.port)
         if self._pool.is_closed:
             connection.abort()
         ended = await connection.ready
@@ -244,9 +272,18 @@ def _lacking_utf8(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
     return tuple(number for number, outcome in outcomes.items() if outcome.reply is replies.NEEDS_SMTPUTF8)
 
 
+def _refused_by_policy(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
+    """Recipients refused for good with 5.7.x: by a smarthost that has forgotten our login, it may be."""
+    return tuple(
+        number
+        for number, outcome in outcomes.items()
+        if isinstance(outcome, Failed) and outcome.reply.status and outcome.reply.status.subject == 7
+    )
+
+
 def _where(hop: NextHop, address: str) -> str:
     return f"{hop.host}[{address}]" if hop.is_local_socket else f"{hop.host}[{address}]:{hop.port}"
 
 
 def _key(hop: NextHop, address: str) -> tuple[object, ...]:
-    return (hop.host, address, hop.port, hop.tls, hop.is_tls_at_once, hop.is_lmtp, hop.credentials)
+    return (hop.host, address, hop.port, hop.tls, hop.is_tls_at_once, hop.is_lmtp, hop.credentials, hop.pop3)

@@ -291,7 +291,6 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[delivery]\nsmarthost_auth = pop3",
             "[store]\ndatabase = postgresql://kms@db/kms",
             "[spf]\naction = block",
             "[caller_id]\naction = block",

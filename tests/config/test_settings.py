@@ -1,3 +1,4 @@
+from datetime import timedelta
 from pathlib import Path
 
 import attrs
@@ -136,6 +137,8 @@ class TestRisks:
             ("[queue]\nretry_interval = 10 minutes, 60\n", "60 s is under 5 minutes"),
             ("[queue]\nwarn_after = 4 days\n", "warn_after"),
             ("[delivery]\ndirect_port = 2525\n", "direct_port = 2525"),
+            ("[routes]\nexample.org = error:gone\n", "forged senders"),
+            ("relay = r.example\n[routes]\nr.example = error:gone\n", "forged senders"),
         ],
     )
     def test_each_risk_is_named(self, text: str, risk: str) -> None:
@@ -178,3 +181,50 @@ def test_scram_verifiers_are_made_where_a_scram_mechanism_is_named() -> None:
     assert read("").auth.has_scram
     assert read("[auth]\nmechanisms = SCRAM-SHA-256-PLUS\n").auth.has_scram
     assert not read("[auth]\nmechanisms = PLAIN\n").auth.has_scram
+
+
+class TestASmarthostThatAsksForAPop3Login:
+    TEXT = (
+        "[delivery]\nmode = smarthost\nsmarthost = mx.example, [2001:db8::1]:2525\nsmarthost_auth = pop3\n"
+        "smarthost_user = u\nsmarthost_password = p\n"
+    )
+
+    def test_is_asked_itself_unless_another_server_is_named(self) -> None:
+        by_name, by_address = read(self.TEXT).smarthosts
+        assert by_name.credentials is None
+        assert by_name.pop3 is not None
+        assert (by_name.pop3.host, by_name.pop3.addresses, by_name.pop3.port) == ("mx.example", (), 110)
+        assert by_name.pop3.every == timedelta(minutes=5)
+        assert by_address.pop3 is not None
+        assert by_address.pop3.addresses == ("2001:db8::1",)
+        assert not by_address.pop3.is_tls_at_once
+
+    def test_may_have_it_at_another_server(self) -> None:
+        for hop in read(self.TEXT + "smarthost_pop3 = pop.example:995\n").smarthosts:
+            assert hop.pop3 is not None
+            assert (hop.pop3.host, hop.pop3.port, hop.pop3.is_tls_at_once) == ("pop.example", 995, True)
+
+    def test_needs_a_user_and_a_password(self) -> None:
+        assert (
+            list(
+                find_faults(read("[delivery]\nsmarthost_auth = smtp\nsmarthost_user=u\nsmarthost_password=p"))
+            )
+            == []
+        )
+        delivery = DeliverySettings(smarthost_auth=SmarthostAuth.POP3)
+        faults = [fault for fault in find_faults(Settings(delivery=delivery)) if fault[0] == "delivery"]
+        assert faults[0][2] == "smarthost_auth = pop3 needs smarthost_user and smarthost_password"
+
+    def test_of_which_tls_is_off_is_a_risk(self) -> None:
+        delivery = DeliverySettings(smarthost_auth=SmarthostAuth.POP3, tls=TlsPolicy.OFF)
+        assert "smarthost's password" in find_risks(Settings(delivery=delivery))[0]
+
+
+def test_routes_have_the_tls_policy_but_for_a_socket_of_this_machine() -> None:
+    table = read(
+        "[delivery]\ntls = require\n[routes]\na.test = smtp:x.test\nb.test = lmtp:unix:/l\nc.test = mx\n"
+    )
+    lines = table.route_table.lines
+    found = [target.tls if isinstance(target, NextHop) else None for target in lines.values()]
+    assert found == [TlsPolicy.REQUIRE, TlsPolicy.OFF, None]
+    assert table.route_table.local_domains == {"example.org"}

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.peers.clients import Clients
 from tests.e2e.peers.kms_server import Kms
 from tests.e2e.peers.knot import Knot
+from tests.e2e.peers.mx_matrix import MATRIX_RECORDS
 from tests.e2e.peers.postfix import Postfix, PostfixSettings
 from tests.e2e.peers.process import free_port, missing_packages
 from tests.e2e.peers.world import DOWN_HOST, FAR_HOST, OFFICE, RECORDS, SMARTHOST, Smarthost, make_far
@@ -57,7 +58,7 @@ def ground() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def knot(ground: Path) -> Iterator[Knot]:
     """DNS with the test zones."""
-    server = Knot(ground / "knot", RECORDS)
+    server = Knot(ground / "knot", (*RECORDS, *MATRIX_RECORDS))
     yield server
     server.stop()
 

@@ -17,6 +17,7 @@ from kms.domain.next_hop import HopCredentials, NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Delivered, Failed, Outcome
 from kms.domain.reply import Reply
 from kms.domain.status import EnhancedStatus
+from kms.service.dead_addresses import REMEMBERED_SECONDS
 from kms.service.remote_delivery import tcp_connector
 from tests.support.remote_deliveries import BOTH, CONTENT, HOP, TLS, A, B, RemoteDeliveryCase, recipients
 from tests.support.results import result_of
@@ -68,6 +69,28 @@ class TestOrderOfHosts(RemoteDeliveryCase):
         outcome = self.send(BOTH, NextHop("mx2.test", ("192.0.2.9",), 25))
         assert outcome.where == "mx2.test[192.0.2.9]:25"
         assert [address for address, _ in self.network.dialled] == [A, B, "192.0.2.9"]
+
+    def test_an_address_that_was_dead_is_tried_last_for_some_minutes(self) -> None:
+        six_first = NextHop("mx.test", (B, A), 25)
+        self.network.add(B, ConnectionRefusedError())
+        self.serve(A)
+        self.serve(A)
+        assert self.send(six_first).where == "mx.test[192.0.2.1]:25"
+        self.clock.pump([1] * 10)  # the kept connection closes
+        self.network.pump()
+        assert self.send(six_first).where == "mx.test[192.0.2.1]:25"
+        assert [address for address, _ in self.network.dialled] == [B, A, A]
+        self.clock.pump([1] * 10)
+        self.network.pump()
+        self.clock.advance(REMEMBERED_SECONDS)
+        self.serve(B)
+        assert self.send(six_first).where == "mx.test[2001:db8::2]:25"
+
+    def test_an_address_that_was_dead_is_still_tried_where_there_is_no_other(self) -> None:
+        self.network.add(A, ConnectionRefusedError())
+        assert isinstance(self.send(), Deferred)
+        self.serve(A)
+        assert isinstance(self.send(), Delivered)
 
     def test_nobody_answering_defers_with_the_reason(self) -> None:
         self.network.add(A, ConnectionRefusedError())
