@@ -13,7 +13,7 @@ import re
 
 import attrs
 
-_HEX = re.compile(r"\+([0-9A-F]{2})")
+_HEX = re.compile(r"(?:\+[0-9A-F]{2})+")
 _UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
@@ -81,8 +81,13 @@ def encode_xtext(text: str) -> str:
 
 
 def decode_xtext(text: str) -> str:
-    """Read xtext; the answer is not cleaned of what a stranger may have put there."""
-    return _HEX.sub(lambda found: chr(int(found.group(1), 16)), text)
+    """Read xtext; the answer is not cleaned of what a stranger may have put there.
+
+    Octets beyond ASCII are UTF-8: so Postfix writes an international address of the type `rfc822`.
+    """
+    return _HEX.sub(
+        lambda found: bytes.fromhex(found.group().replace("+", "")).decode("utf-8", "replace"), text
+    )
 
 
 def encode_utf8_address(address: str) -> str:
@@ -97,6 +102,8 @@ def decode_original_recipient(text: str) -> tuple[str, str]:
     """Part ORCPT in its type, in lower case, and the address, decoded and not cleaned."""
     kind, _, address = text.partition(";")
     address = decode_xtext(address)
+    if kind.lower() == "rfc822" and not address.isascii():
+        return "utf-8", address
     if kind.lower() == "utf-8":
         address = _UNICODE.sub(_read_unicode, address)
     return kind.lower(), address

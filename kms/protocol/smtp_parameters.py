@@ -24,7 +24,7 @@ _SIZE = re.compile(r"[0-9]{1,20}")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _PRINTABLE_XTEXT = r"(?:[!-*,-<>-~]|\+(?:[2-6][0-9A-F]|7[0-9A-E]))+"
 _ENVELOPE_ID = re.compile(_PRINTABLE_XTEXT)
-_ORIGINAL_RECIPIENT = re.compile(rf"[A-Za-z0-9-]+;{_PRINTABLE_XTEXT}")
+_ORIGINAL_RECIPIENT = re.compile(r"[A-Za-z0-9-]+;(?:[!-*,-<>-~]|\+(?:[2-689A-F][0-9A-F]|7[0-9A-E]))+")
 _UTF8_RECIPIENT = re.compile(r"utf-8;(?:[!-*,-<>-~\u0080-\U0010ffff]|\+[2-7][0-9A-F])+", re.IGNORECASE)
 _NOTIFY = {word.name: word for word in (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)}
 

@@ -56,3 +56,8 @@ def test_an_original_recipient_is_parted_and_decoded(text: str, kind: str, addre
 )
 def test_a_target_of_several_is_not_asked_for_success(asked: Notify | None, expanded: Notify | None) -> None:
     assert RecipientRequest(asked, "x").expand() == RecipientRequest(expanded, "x")
+
+
+def test_octets_beyond_ascii_in_xtext_are_utf_8_and_make_an_address_of_that_type() -> None:
+    assert decode_original_recipient("rfc822;j+C3+BCrgen@x.test") == ("utf-8", "jürgen@x.test")
+    assert decode_original_recipient("rfc822;+FF@x.test") == ("utf-8", "\ufffd@x.test")

@@ -44,6 +44,7 @@ def test_a_wrong_request_of_mail_is_refused(word: str) -> None:
         ("NOTIFY=delay,Failure", RecipientRequest(Notify.DELAY | Notify.FAILURE)),
         ("ORCPT=rfc822;a+2Bb@c.test", RecipientRequest(None, "rfc822;a+2Bb@c.test")),
         ("ORCPT=x-400;+20 NOTIFY=SUCCESS,FAILURE,DELAY", RecipientRequest(Notify(7), "x-400;+20")),
+        ("ORCPT=rfc822;+C3+BC@c.test", RecipientRequest(None, "rfc822;+C3+BC@c.test")),
         ("ORCPT=utf-8;\\x{FC}@c.test", RecipientRequest(None, "utf-8;\\x{FC}@c.test")),
         ("ORCPT=utf-8;ü@c.test", RecipientRequest(None, "utf-8;ü@c.test")),
     ],
