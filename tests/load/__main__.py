@@ -1,9 +1,9 @@
 """`python -m tests.load [--short]`: one server, all attackers at once, and at least 1,000 transactions of others.
 
-None of those fails; their 99th percentile is at most 5 times that of the quiet server before and after; the server's
-memory stays within a bound; the limits answer as expectations.py has it. Ends with 1 where that is not so.
-`--short` is a fifth of the attack, with as many transactions; `--only NAME` names the attackers. The limit of open
-files must allow what is attacked with.
+None of those fails; their 99th percentile is at most 5 times that of the quiet server before and after, and 2 seconds;
+the server's memory stays within a bound; the limits answer as expectations.py has it. Ends with 1 where that is not so.
+`--short` is a fifth of the attack, with as many transactions, for machines that others use too: there only the 2 seconds
+count. `--only NAME` names the attackers. The limit of open files must allow what is attacked with.
 """
 
 import argparse
@@ -27,6 +27,7 @@ USER = "anna@example.test"
 QUIET_TRANSACTIONS = 500
 TRANSACTIONS = 1000
 MOST_TIMES_SLOWER = 5.0
+MOST_SECONDS = 2.0
 TOO_SLOW = "p99 grew too much"
 MOST_OCTETS = 512 * MIB
 MOST_ATTACK_SECONDS = 600
@@ -90,13 +91,15 @@ class Run:
         return honest
 
 
-def find_faults(run: Run, quiet: Latencies, attacked: Latencies, seen: Seen) -> list[str]:
+def find_faults(run: Run, quiet: Latencies, attacked: Latencies, seen: Seen, is_short: bool) -> list[str]:
     """Judge the figures against what is promised."""
     faults = judge(seen)
     times = attacked.percentile(99) / quiet.percentile(99)
     print(f"p99 under attack is {times:.1f} times that of the quiet server (at most {MOST_TIMES_SLOWER:g})")
     print(f"the server's memory: {run.most_octets / MIB:.0f} MiB at most (bound: {MOST_OCTETS / MIB:.0f})")
-    if times > MOST_TIMES_SLOWER:
+    if attacked.percentile(99) > MOST_SECONDS:
+        faults.append(f"p99 under attack is {attacked.percentile(99):.1f} s")
+    if times > MOST_TIMES_SLOWER and not is_short:
         faults.append(f"{TOO_SLOW}: {times:.1f} times")
     if run.most_octets > MOST_OCTETS:
         faults.append("too much memory")
@@ -120,7 +123,7 @@ def run_once(share: float, attackers: list[str]) -> list[str]:
             print(f"  {name}: {dict(counts)}")
         after = run.measure_quiet()
         print(f"quiet, after: {after}", flush=True)
-        faults = find_faults(run, before + after, attacked, seen)
+        faults = find_faults(run, before + after, attacked, seen, is_short=share < 1)
     finally:
         kms.stop()
     for fault in faults:
