@@ -1,9 +1,9 @@
 """`python -m tests.load [--short]`: one server, all attackers at once, and at least 1,000 transactions of others.
 
-None of those fails; their 99th percentile is at most 5 times that of the quiet server before and after, and 2 seconds;
-the server's memory stays within a bound; the limits answer as expectations.py has it. Ends with 1 where that is not so.
-`--short` is a fifth of the attack, with as many transactions, for machines that others use too: there only the 2 seconds
-count. `--only NAME` names the attackers. The limit of open files must allow what is attacked with.
+None of those fails; their 99th percentile is at most 5 times that of the quiet server before and after, and at most
+2 seconds; the server's memory stays within a bound; the limits answer as expectations.py has it. Ends with 1 where
+that is not so. `--short` is a fifth of the attack, with as many transactions, for machines that others use too: of the
+times only the 2 seconds count. `--only NAME` names the attackers. The limit of open files must allow the attack.
 """
 
 import argparse
