@@ -2,8 +2,8 @@
 
 None of those fails; their 99th percentile is at most 5 times that of the quiet server before and after, and at most
 2 seconds; the server's memory stays within a bound; the limits answer as expectations.py has it. Ends with 1 where
-that is not so. `--short` is a fifth of the attack, with as many transactions, for machines that others use too: of the
-times only the 2 seconds count. `--only NAME` names the attackers. The limit of open files must allow the attack.
+that is not so. `--short` is a fifth of the attack, with as many transactions, for machines that others use too: of
+the times only the 2 seconds count. `--only NAME` names the attackers. The limit of open files must allow the attack.
 """
 
 import argparse
