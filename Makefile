@@ -25,7 +25,7 @@ test: check
 	$(BIN)/coverage report --include='kms/domain/*,kms/policy/*,kms/config/*,kms/protocol/*' --fail-under=100
 
 e2e: .venv/dev
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/e2e
 
 crash: .venv/dev
 	$(BIN)/python -m pytest -s tests/crash/test_kill.py
