@@ -199,6 +199,8 @@ def _check(path: Path, size: int) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            return  # a power cut in the middle of its making: whoever opens it for writing takes that back
         found, version = str(error), 0
     if found:
         raise StoreError(f"The database {path} is damaged ({found}): restore it from a backup")

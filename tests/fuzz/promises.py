@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-_REPLY_LINE = re.compile(rb"([2-5][0-9]{2})([ -])[\t -~]*")
+_REPLY_LINE = re.compile(rb"([2-5][0-9]{2})([ -])(?:[\t -~]|[\xc2-\xf4][\x80-\xbf]{1,3})*")
 _BARE_NEWLINE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 MAX_REPLY_LINE_OCTETS = 512
@@ -24,7 +24,10 @@ def lines_of(data: bytes) -> list[bytes]:
 
 
 def check_smtp_replies(said: bytes) -> None:
-    """Whole replies: three digits, one code for all lines of one, lines of 512 octets at most, printable ASCII."""
+    """Whole replies: three digits, one code for all lines of one, lines of 512 octets at most, printable.
+
+    They are UTF-8, since a session may say SMTPUTF8 (RFC 6531 3.7.4); that others get ASCII is tested elsewhere.
+    """
     code = None
     for line in lines_of(said):
         assert len(line) + 2 <= MAX_REPLY_LINE_OCTETS, f"{len(line)} octets: {line!r}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -284,3 +285,17 @@ def test_a_queue_of_the_first_version_is_kept(path: Path, monkeypatch: pytest.Mo
     )
     assert entry.envelope.recipients[0].request is None
     assert entry.last_status == {1: "later"}
+
+
+def test_a_database_whose_making_was_cut_short_is_made_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "cut").mkdir()
+    with closing(sqlite3.connect(tmp_path / "kms.sqlite3", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE other (text TEXT)")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO other VALUES (?)", [("x" * 3000,)] * 200)
+        for name in ("kms.sqlite3", "kms.sqlite3-journal"):
+            shutil.copy(tmp_path / name, tmp_path / "cut" / name)
+    with closing(open_database(tmp_path / "cut" / "kms.sqlite3")) as connection:
+        assert connection.execute("SELECT count(*) FROM other").fetchone() == (0,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)

@@ -49,14 +49,17 @@ def missing_packages() -> list[str]:
 
 _given: set[int] = set()
 
+_MOST_WORKERS = 8
+
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that nobody uses on this loopback address just now, below those that outgoing connections get.
 
-    No port is given twice.
+    No port is given twice; of processes that test side by side, each takes from ports of its own.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(10_000, 30_000)
+        port = random.randrange(10_000, 30_000) // _MOST_WORKERS * _MOST_WORKERS + worker % _MOST_WORKERS
         if port in _given:
             continue
         with socket.socket() as probe:
