@@ -117,6 +117,19 @@ def find_account(directory: Directory, login: str) -> Account | None:
     Args:
         login: `user@domain`, or `user` in the first local domain; any text that a client may send.
     """
+    spelled = spell_login(directory, login)
+    return None if spelled is None else directory.accounts.get(spelled)
+
+
+def spell_login(directory: Directory, login: str) -> str | None:
+    """Bring a login name into the one spelling that its account has or would have, `name@domain`.
+
+    Args:
+        login: as for `find_account`.
+
+    Returns:
+        None where the part behind the @ is no domain.
+    """
     name, at, domain = login.rpartition("@")
     if not at:
         name, domain = login, next(iter(directory.local_domains), "")
@@ -124,7 +137,7 @@ def find_account(directory: Directory, login: str) -> Account | None:
         domain = normalise_domain(domain)
     except AddressSyntaxError:
         return None
-    return _account(directory, name, domain)
+    return f"{_fold(name)}@{_real_domain(directory, domain)}"
 
 
 def may_send_as(directory: Directory, account: Account, sender: Mailbox) -> bool:

@@ -21,12 +21,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kms.domain.account import Account, Directory
-from kms.domain.address import AddressSyntaxError, normalise_domain
+from kms.domain.account import Account
 from kms.domain.address_group import ClientAddress
 from kms.domain.login import ApopDigest, CramDigest, Proof, ScramProof
 from kms.domain.scram import ScramVerifier, make_fake_verifier
-from kms.policy.recipient import find_account
+from kms.policy.recipient import find_account, spell_login
 from kms.service.clock import Clock
 from kms.service.database import Database
 from kms.service.directory import DirectoryCache
@@ -106,7 +105,7 @@ class LoginChecker:
                 store.load_fake_secret(connection),
             )
         )
-        return found or make_fake_verifier(secret, _spell(self._directory.current, user))
+        return found or make_fake_verifier(secret, spell_login(self._directory.current, user) or user)
 
     async def _judge(self, login: Login) -> bytes | tuple[()]:
         name = self._find_name(login.user, login.authorization)
@@ -165,15 +164,3 @@ class LoginChecker:
             )
         except Exception:
             self._log.failure("The password of {name} could not be hashed anew", name=name)
-
-
-def _spell(directory: Directory, user: str) -> str:
-    """Bring a user's name into the one spelling that its account would have, were there one."""
-    name, at, domain = user.rpartition("@")
-    if not at:
-        name, domain = user, next(iter(directory.local_domains), "")
-    try:
-        domain = normalise_domain(domain)
-    except AddressSyntaxError:
-        return user
-    return f"{name.lower()}@{directory.domain_aliases.get(domain, domain)}"
