@@ -7,6 +7,7 @@ hop's turn comes; remote_delivery.py obeys.
 from __future__ import annotations
 
 import enum
+from datetime import timedelta
 
 import attrs
 
@@ -22,6 +23,21 @@ class StsMode(enum.Enum):
     ENFORCE = "enforce"
     TESTING = "testing"
     NONE = "none"
+
+
+@attrs.frozen
+class StsPolicy:
+    """What a domain says of its servers.
+
+    Attributes:
+        mode: how strict it is.
+        life: how long it may be kept.
+        mx: names of its servers, lower-case in A-labels; "*.example.com" is each with one label more.
+    """
+
+    mode: StsMode
+    life: timedelta
+    mx: tuple[str, ...]
 
 
 @attrs.frozen

@@ -10,10 +10,8 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-import attrs
-
 from kms.domain.address import AddressSyntaxError, normalise_domain
-from kms.domain.published_tls import StsMode
+from kms.domain.published_tls import StsMode, StsPolicy
 
 MAX_POLICY_OCTETS = 65536
 MAX_PATTERNS = 200
@@ -25,21 +23,6 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 
 class StsError(ValueError):
     """A policy cannot be used; the text says why, for the log."""
-
-
-@attrs.frozen
-class StsPolicy:
-    """What a domain says of its servers.
-
-    Attributes:
-        mode: how strict it is.
-        life: how long it may be kept.
-        mx: names of its servers, lower-case in A-labels; "*.example.com" is each with one label more.
-    """
-
-    mode: StsMode
-    life: timedelta
-    mx: tuple[str, ...]
 
 
 def parse_record(texts: Sequence[bytes]) -> str | None:

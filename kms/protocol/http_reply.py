@@ -86,6 +86,7 @@ def _read_chunks(rest: bytes, is_closed: bool) -> bytes | None:
         body, rest = body + rest[:count], rest[count + 2 :]
 
 
-def _wait(is_closed: bool) -> None:
+def _wait(is_closed: bool) -> bytes | None:
     if is_closed:
         raise HttpError("the answer was cut off")
+    return None

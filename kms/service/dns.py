@@ -46,6 +46,7 @@ from kms.domain.dns_answer import (
     TlsaRecord,
     TlsaRecords,
 )
+from kms.domain.private_address import parse_address
 from kms.service.dns_backend import NetworkReactor, TwistedBackend
 
 MAX_ALIASES = 8
@@ -90,6 +91,11 @@ class DnsResolver:
         self._cache = _AnswerCache()
         self._waiting: dict[_Key, list[Deferred[_Answer]]] = {}
         self._slots = DeferredSemaphore(MAX_LOOKUPS_AT_ONCE)
+
+    @property
+    def may_have_proof(self) -> bool:
+        """A resolver at a loopback address is among those asked, so DNSSEC's proof may come."""
+        return any(_is_loopback(server.answer_nameserver()) for server in self._stub.nameservers)
 
     async def lookup_mx(self, domain: str) -> MxAnswer:
         """See `Resolver`."""
@@ -264,7 +270,12 @@ def _read(answer: dns.resolver.Answer, name: dns.name.Name) -> _Found:
 def _is_secure(answer: dns.resolver.Answer) -> bool:
     """Say whether a resolver of this machine vouches for the answer; only this machine's word cannot be forged."""
     has_proof = bool(answer.response.flags & dns.flags.AD)
-    return has_proof and ipaddress.ip_address(answer.nameserver or "0.0.0.0").is_loopback
+    return has_proof and _is_loopback(answer.nameserver or "")
+
+
+def _is_loopback(address: str) -> bool:
+    found = parse_address(address)
+    return found is not None and found.is_loopback
 
 
 def _mark(found: _Found, is_secure: bool, asked: dns.name.Name) -> _Answer:

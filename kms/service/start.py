@@ -12,7 +12,8 @@ from twisted.logger import Logger
 
 from kms.domain.queue_entry import format_queue_id
 from kms.service.app import App
-from kms.store import account_counts, decisions, relay_windows
+from kms.service.sts_policies import MAX_POLICIES
+from kms.store import account_counts, decisions, relay_windows, sts_policies
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.bodies import sweep
 from kms.store.queue_leases import release_leases, set_aside_unreachable
@@ -39,6 +40,7 @@ def load_store(app: App, log: Logger) -> None:
             account_counts.load_messages(connection, a_day_ago),
             account_counts.load_contacts(connection, a_day_ago),
         )
+        app.sts.take(sts_policies.load_live(connection, now, MAX_POLICIES))
         app.ledger.take(connection)
         app.queue.start(greatest_number(connection))
         app.decisions.start(decisions.greatest_number(connection))

@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from kms.domain.published_tls import StsMode
-from kms.policy.mta_sts import StsError, StsPolicy, is_listed, parse_policy, parse_record
+from kms.domain.published_tls import StsMode, StsPolicy
+from kms.policy.mta_sts import StsError, is_listed, parse_policy, parse_record
 
 WEEK = timedelta(weeks=1)
 POLICY = (
