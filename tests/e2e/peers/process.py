@@ -20,6 +20,7 @@ PACKAGES = {
     "smtp-sink": "postfix",
     "knotd": "knot",
     "kdig": "knot-dnsutils",
+    "unbound": "unbound",
     "dovecot": "dovecot-pop3d",
     "swaks": "swaks",
     "msmtp": "msmtp",
