@@ -95,7 +95,8 @@ class DnsResolver:
     @property
     def may_have_proof(self) -> bool:
         """A resolver at a loopback address is among those asked, so DNSSEC's proof may come."""
-        return any(_is_loopback(server.answer_nameserver()) for server in self._stub.nameservers)
+        servers = self._stub.nameservers  # texts, where the system's configuration names them
+        return any(_is_loopback(one if isinstance(one, str) else one.answer_nameserver()) for one in servers)
 
     async def lookup_mx(self, domain: str) -> MxAnswer:
         """See `Resolver`."""

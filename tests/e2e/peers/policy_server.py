@@ -28,7 +28,7 @@ class PolicyServer:
             if name == other_host:
                 connection.context = contexts[1]
 
-        contexts[0].sni_callback = choose  # type: ignore[assignment]  # as the manual has it
+        contexts[0].sni_callback = choose
         owner = self
 
         class Answer(BaseHTTPRequestHandler):
