@@ -500,8 +500,10 @@ def test_without_servers_those_of_the_system_are_asked(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", read_another)
     network = DnsNetwork(ZONE)
-    assert result_of(start(network, ()).lookup_mx("far.test")) == FAR_MX
+    resolver = start(network, ())
+    assert result_of(resolver.lookup_mx("far.test")) == FAR_MX
     assert network.questions[0][2] == "127.0.0.53"
+    assert resolver.may_have_proof
 
 
 def test_without_any_configuration_the_server_of_this_machine_is_asked(

@@ -126,8 +126,10 @@ def test_changed_rules_count_for_the_next_question() -> None:
 
     finder = RouteFinder(NothingResolver(), RoutingRules(), random.Random(1))
     assert isinstance(result_of(finder.find("far.test")), Failed)
-    finder.rules = RoutingRules(smarthosts=(NextHop("smart.test", (), 25),))
+    assert not finder.may_be_private()
+    finder.rules = RoutingRules(allow_private_hosts=True, smarthosts=(NextHop("smart.test", (), 25),))
     assert isinstance(result_of(finder.find("far.test")), Route)
+    assert finder.may_be_private()
 
 
 def test_loopback_is_an_address_of_this_machine_and_a_documentation_address_is_none() -> None:

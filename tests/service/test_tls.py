@@ -102,8 +102,9 @@ def test_opportunistic_tls_accepts_any_certificate_and_notes_what_is_wrong(tmp_p
 def test_a_right_certificate_has_no_problems(tmp_path: Path) -> None:
     certificate_path, key_path = make_files(tmp_path)
     verifier = ClientTls(certificate_path).creator_for("mail.example.test", TlsPolicy.VERIFY)
-    connect(ServerTls.load(certificate_path, key_path), verifier)
+    _, client = connect(ServerTls.load(certificate_path, key_path), verifier)
     assert verifier.problems == []
+    assert verifier.judge(client) == ""
 
 
 def test_verify_refuses_an_unknown_authority(tmp_path: Path) -> None:
