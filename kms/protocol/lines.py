@@ -59,6 +59,8 @@ class LineBuffer:
             The line without its CRLF; a fault in the place of a line; None when no line is complete.
         """
         data, start = self._data, self._start
+        if not data and not self._discarded_octets:
+            return None
         end = data.find(_CRLF, start)
         if end < 0:
             return self._await_end(limit_octets)

@@ -45,7 +45,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """See `Clock`."""
-        return datetime.fromtimestamp(time.time(), UTC)
+        return datetime.now(UTC)
 
     def epoch_seconds(self) -> int:
         """See `Clock`."""

@@ -45,7 +45,7 @@ from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
 from kms.service.pop3_log import Pop3Log
 from kms.service.portal import IMailboxAvatar, LoginPortal
 from kms.service.tls import describe
-from kms.service.wire import send_now
+from kms.service.wire import close_now, send_now
 from kms.store.maildir_listing import MessageGone
 
 _MOST_UNREAD_OCTETS = 64 * 1024
@@ -342,7 +342,7 @@ class Pop3Connection(Protocol):
         seconds = HASTY_CLOSING_SECONDS if self._service.is_draining else _CLOSING_SECONDS
         self._closing_at = self._service.clock.monotonic() + seconds
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        close_now(self.transport)
 
     def _crash(self, failure: Failure) -> None:
         _log.failure("A POP3 session failed and was cut", failure)

@@ -28,7 +28,7 @@ from kms.service.reception import Reception
 from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.tls import describe
 from kms.service.visit import Visit
-from kms.service.wire import send_now
+from kms.service.wire import close_now, send_now
 
 __all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
 
@@ -195,7 +195,7 @@ class SmtpConnection(Protocol):
         seconds = _HASTY_CLOSING_SECONDS if self.factory.is_draining else _CLOSING_SECONDS
         self.deadline = self.factory.clock.monotonic() + seconds
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        close_now(self.transport)
 
     def _balance(self) -> None:
         """Stop reading while much waits, go on when little does."""
