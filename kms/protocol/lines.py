@@ -41,6 +41,11 @@ class LineBuffer:
         """How many wait here."""
         return len(self._data) - self._start
 
+    @property
+    def has_line(self) -> bool:
+        """Whether the end of a line waits here."""
+        return _CRLF in self._data[self._start :]
+
     def append(self, data: bytes) -> None:
         """Add what arrived."""
         if self._start == len(self._data):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 monotonic_seconds = time.monotonic
@@ -35,6 +36,13 @@ class Clock(Protocol):
     def call_later(self, seconds: float, call: Callable[[], object]) -> IDelayedCall:
         """Call once, `seconds` from now, on the reactor."""
         ...
+
+
+def next_turn(clock: Clock) -> Deferred[None]:
+    """Fires in the reactor's next turn: whoever has much to do lets others go first."""
+    turn: Deferred[None] = Deferred()
+    clock.call_later(0, lambda: turn.callback(None))
+    return turn
 
 
 class SystemClock:

@@ -33,7 +33,7 @@ from kms.service.wire import close_now, send_now
 __all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
 
 _MOST_BUFFERED_OCTETS = 64 * 1024
-_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
+_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 20, 10
 _SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
 _HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 

@@ -89,3 +89,12 @@ def test_what_is_cleared_is_forgotten_and_so_is_the_long_line_in_progress() -> N
     buffer.append(b"new\r\n")
 
     assert buffer.next_line(5) == b"new"
+
+
+def test_a_line_waits_where_its_end_has_come_and_it_was_not_taken() -> None:
+    buffer = buffer_of(b"one\r\ntwo\r")
+    assert buffer.has_line
+    buffer.next_line(10)
+    assert not buffer.has_line
+    buffer.append(b"\n")
+    assert buffer.has_line
