@@ -209,17 +209,14 @@ class Reception:
         try:
             content = self._content_of(visit, transaction)
             reach(Step.CONTENT_ENDED)
-            if content.is_empty:
-                answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
-            else:
-                answer = self._wait(self._large_content_ended(visit, transaction, event.data))
+            if not content.is_empty:
+                waiting = self._wait(self._large_content_ended(visit, transaction, event.data))
+                return waiting.addCallback(_over, transaction)
+            answer = self._small_content_ended(visit, transaction, event.data)
         except BaseException:
             transaction.give_back_place()
             raise
-        if isinstance(answer, Reply):
-            transaction.give_back_place()
-            return answer
-        return answer.addCallback(_over, transaction)
+        return _over(answer, transaction) if isinstance(answer, Reply) else answer
 
     def _small_content_ended(
         self, visit: Visit, transaction: Transaction, data: bytes
@@ -233,14 +230,23 @@ class Reception:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(visit, transaction, stored, header, is_8bit=not data.isascii())
-        accepted = self._queue.accept(
-            entry, stored, tell_acceptance(visit, transaction), _counted(transaction)
-        )
+        story = self._tell(visit, transaction)
+        accepted = self._queue.accept(entry, stored, story, _counted(transaction))
         counted = self._checks.accounts.count_message(visit.account, accepted)
-        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, transaction, entry))
+        return counted.addCallbacks(
+            self._accepted,
+            self._not_accepted,
+            callbackArgs=(visit, transaction, entry),
+            errbackArgs=(transaction,),
+        )
+
+    def _tell(self, visit: Visit, transaction: Transaction) -> str:
+        return tell_acceptance(visit, transaction) if self._queue.keeps_stories else ""
 
     def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
         """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
+        if visit.account is None:
+            return None
         accounts = self._checks.accounts
         return accounts.split(accounts.judge_message(visit, octets))[0]
 
@@ -266,13 +272,17 @@ class Reception:
             if content.has_failed:
                 return self._give_up(visit, transaction)
             entry = self._make_entry(visit, transaction, stored, scanner.header, is_8bit=content.is_8bit)
-            story = tell_acceptance(visit, transaction)
-            accepted = self._queue.accept(entry, stored, story, _counted(transaction))
+            accepted = self._queue.accept(
+                entry, stored, self._tell(visit, transaction), _counted(transaction)
+            )
             await self._checks.accounts.count_message(visit.account, accepted)
         except BaseException:
             content.discard()
             raise
         return self._accepted(None, visit, transaction, entry)
+
+    def _not_accepted(self, failure: Failure, transaction: Transaction) -> Reply:
+        return _over(self._trouble(failure), transaction)
 
     def _make_entry(
         self, visit: Visit, transaction: Transaction, stored: Content, header: bytes, *, is_8bit: bool
