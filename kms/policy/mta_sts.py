@@ -14,7 +14,7 @@ from kms.domain.address import AddressSyntaxError, normalise_domain
 from kms.domain.published_tls import StsMode, StsPolicy
 
 MAX_POLICY_OCTETS = 65536
-MAX_PATTERNS = 200
+MAX_PATTERNS = 100
 LONGEST_LIFE = timedelta(seconds=31_557_600)
 
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")

@@ -2,7 +2,8 @@
 
 Promises: a policy that was fetched counts until its end, whatever the DNS and the policy's server say meanwhile,
 unless they give a newer one; equal fetches under way are made once; one that failed is not made again for some
-minutes; trouble of any kind never fails mail, and never undoes a policy.
+minutes; trouble of any kind never fails mail, and never undoes a policy. Where there are too many, those go that were
+not used for the longest time.
 
 Flow: service/route_finder.py asks `find` for each transaction; mail_server's sweep renews.
 """
@@ -26,7 +27,7 @@ from kms.service.https_fetch import FetchError, FetchText
 from kms.store import sts_policies as store
 from kms.store.sts_policies import KeptPolicy
 
-MAX_POLICIES = 10_000
+MAX_POLICIES = 5_000
 PATH = "/.well-known/mta-sts.txt"
 PAUSE_SECONDS = 300.0
 SHORTEST_LIFE = timedelta(minutes=5)
@@ -64,7 +65,8 @@ class StsPolicies:
 
     def take(self, kept: Iterable[KeptPolicy]) -> None:
         """Take over what the store has kept."""
-        self._entries = {one.domain: _Entry(one) for one in kept}
+        in_order = sorted(kept, key=lambda one: one.fetched_at)
+        self._entries = {one.domain: _Entry(one) for one in in_order}
 
     async def find(self, domain: str) -> StsPolicy | None:
         """Give the policy that counts for mail to `domain` now (RFC 8461 5.1); None = there is none."""
@@ -72,6 +74,7 @@ class StsPolicies:
         policy_id = await self._find_id(domain)
         if entry is not None and policy_id in (None, entry.kept.policy_id):
             entry.was_used = True
+            self._entries[domain] = self._entries.pop(domain, entry)  # the last to be dropped
             return entry.kept.policy
         known = None if entry is None else entry.kept.policy
         if policy_id is None or self._is_paused(domain, policy_id):
@@ -83,12 +86,11 @@ class StsPolicies:
         now = self._clock.now()
         self._entries = {name: entry for name, entry in self._entries.items() if entry.kept.expires_at > now}
         await self._database.run(lambda connection: store.purge(connection, now))
-        stale = [name for name, entry in self._entries.items() if entry.was_used and _is_stale(entry, now)]
-        for domain in stale[:RENEWALS_AT_A_SWEEP]:
-            known = self._entries[domain].kept.policy_id
-            policy_id = await self._find_id(domain) or known
-            if not self._is_paused(domain, policy_id):
-                await self._share_fetch(domain, policy_id)
+        stale = [entry.kept for entry in self._entries.values() if entry.was_used and _is_stale(entry, now)]
+        for kept in stale[:RENEWALS_AT_A_SWEEP]:
+            policy_id = await self._find_id(kept.domain) or kept.policy_id
+            if not self._is_paused(kept.domain, policy_id):
+                await self._share_fetch(kept.domain, policy_id)
 
     def _live(self, domain: str) -> _Entry | None:
         entry = self._entries.get(domain)
@@ -129,10 +131,11 @@ class StsPolicies:
         kept = KeptPolicy(domain, policy_id, policy, now, now + max(policy.life, SHORTEST_LIFE))
         self._entries.pop(domain, None)
         self._entries[domain] = _Entry(kept, was_used=True)
-        if len(self._entries) > MAX_POLICIES:
-            del self._entries[next(iter(self._entries))]
+        dropped = list(self._entries)[: max(0, len(self._entries) - MAX_POLICIES)]
+        for name in dropped:
+            del self._entries[name]
         try:
-            await self._database.run(lambda connection: store.save(connection, kept))
+            await self._database.run(lambda connection: store.save(connection, kept, dropped))
         except Exception:
             self._log.failure("The MTA-STS policy of {domain} could not be stored", domain=domain)
         return policy

@@ -7,6 +7,7 @@ Without that a restart would forget what a domain has demanded, and one forged a
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from sqlite3 import Connection
 
@@ -33,9 +34,10 @@ class KeptPolicy:
     expires_at: datetime
 
 
-def save(connection: Connection, kept: KeptPolicy) -> None:
-    """Keep a policy in the place of the domain's last one."""
+def save(connection: Connection, kept: KeptPolicy, dropped: Sequence[str] = ()) -> None:
+    """Keep a policy in the place of the domain's last one, and forget those of other domains that are dropped."""
     policy = kept.policy
+    connection.executemany("DELETE FROM sts_policy WHERE domain = ?", [(domain,) for domain in dropped])
     connection.execute(
         "INSERT OR REPLACE INTO sts_policy VALUES (?, ?, ?, ?, ?, ?, ?)",
         (

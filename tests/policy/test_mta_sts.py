@@ -87,7 +87,7 @@ def test_a_life_of_more_than_a_year_is_a_year() -> None:
         (b"mail.far.test", b"", "no such name"),
         (b"mx: mail.far.test", b"<html>", "no colon"),
         (b"mail", b"\xff", "UTF-8"),
-        (b"mx: mail.far.test\r\n", b"mx: a.test\r\n" * 201, "too many"),
+        (b"mx: mail.far.test\r\n", b"mx: a.test\r\n" * 101, "too many"),
     ],
 )
 def test_what_is_no_policy_is_told(before: bytes, after: bytes, words: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from kms.domain.dns_answer import TextAnswer
 from kms.domain.published_tls import StsMode, StsPolicy
 from kms.service import sts_policies
 from kms.service.clock import ClockOf
@@ -166,11 +167,30 @@ def test_a_store_that_fails_fails_no_mail() -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sts_policies, "MAX_POLICIES", 2)
     rig = Rig(ENFORCE, ENFORCE, ENFORCE)
-    for domain in ("a.test", "b.test", "far.test", "c.test", "d.test", "e.test"):
+    for domain in ("a.test", "b.test", "a.test", "far.test", "c.test", "d.test", "e.test"):
         rig.resolver.texts[f"_mta-sts.{domain}"] = [b"v=STSv1; id=1;"]
         result_of(rig.begin(domain))
-    assert len(rig.policies._entries) == 2
+    assert list(rig.policies._entries) == ["a.test", "far.test"]
     assert len(rig.policies._paused) <= 2
+    rig.restart()
+    assert list(rig.policies._entries) == ["a.test", "far.test"]
+
+
+def test_a_policy_that_is_dropped_while_its_record_is_asked_for_still_counts() -> None:
+    rig = Rig(ENFORCE)
+    rig.find()
+    waiting: Deferred[None] = Deferred()
+    look_up = rig.resolver.lookup_texts
+
+    async def look_up_later(name: str) -> TextAnswer:
+        await waiting
+        return await look_up(name)
+
+    rig.resolver.lookup_texts = look_up_later  # type: ignore[method-assign]
+    finding = rig.begin()
+    rig.policies.take([])
+    waiting.callback(None)
+    assert result_of(finding) == POLICY
 
 
 class TestSweep:
