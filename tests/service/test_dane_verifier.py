@@ -120,6 +120,19 @@ def test_a_certificate_that_the_authority_has_not_signed_is_refused_though_it_is
     assert "wrong" in judge(tmp_path, forged_with_root, ta(ROOT))
 
 
+def test_another_authority_is_not_trusted_though_the_right_one_is_sent_beside_it(tmp_path: Path) -> None:
+    other = make_root("Another CA")
+    forged = other.issue(HOST)
+    chain = Issued(forged.certificate, forged.key, Issued(other.certificate, other.key, ROOT))
+    assert "wrong" in judge(tmp_path, chain, ta(ROOT))
+
+
+def test_a_ta_record_of_the_servers_own_certificate_is_of_no_use(tmp_path: Path) -> None:
+    """As in OpenSSL: an authority stands above the certificate."""
+    for served in (ROOT.issue(HOST), make_self_signed(HOST)):
+        assert judge(tmp_path, served, ta(served)) == NONE_FITS
+
+
 @pytest.mark.parametrize("usage", [0, 1])
 def test_records_of_other_usages_fit_nothing(tmp_path: Path, usage: int) -> None:
     served = ROOT.issue(HOST)

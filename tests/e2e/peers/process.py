@@ -18,6 +18,7 @@ from pathlib import Path
 PACKAGES = {
     "postfix": "postfix",
     "smtp-sink": "postfix",
+    "posttls-finger": "postfix",
     "knotd": "knot",
     "kdig": "knot-dnsutils",
     "unbound": "unbound",
