@@ -312,7 +312,7 @@ class TestCheck:
         (tmp_path / "var").mkdir()
         (tmp_path / "var" / "kms.sqlite3").write_bytes(b"no database at all" * 100)
         assert "cannot be read" in kmsctl("check").out
-        assert kmsctl("user", "list").status == failure.TRY_AGAIN
+        assert kmsctl("user", "list").status == failure.UNAVAILABLE
 
 
 class TestServer:
