@@ -30,6 +30,7 @@ _WIDE = "\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00
 _STAYS_BEHIND = "、。，．：；？！）」』】ー"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _IS_WIDE = re.compile(f"[{_WIDE}]")
+_BETWEEN_WIDE = re.compile(f"(?<=[{_WIDE}])\n(?=[{_WIDE}])")
 _PIECE = re.compile(rf"\s+|[{_WIDE}][{_STAYS_BEHIND}]*|[^\s{_WIDE}]+")
 
 
@@ -106,11 +107,16 @@ def clean_line(text: str, limit: int) -> str:
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
+def join_lines(lines: Iterable[str]) -> str:
+    """Make one line of several: with blanks between, but between wide characters."""
+    return _BETWEEN_WIDE.sub("", "\n".join(lines)).replace("\n", " ")
+
+
 def wrap_text(text: str, columns: int) -> Iterator[str]:
     """Break a paragraph into lines of at most so many columns: at blanks, and between wide characters."""
     line, width = "", 0
     for piece in _split_pieces(text, columns):
-        its_width = _measure(piece)
+        its_width = measure_text(piece)
         if width + its_width > columns and line:
             yield line.rstrip()
             line, width = "", 0
@@ -125,7 +131,7 @@ def _split_pieces(text: str, columns: int) -> Iterator[str]:
         yield from (piece[at : at + columns] for at in range(0, len(piece), columns))
 
 
-def _measure(text: str) -> int:
+def measure_text(text: str) -> int:
     """Count the columns of a terminal: a Chinese or Japanese character takes two."""
     return len(text) + len(_IS_WIDE.findall(text))
 

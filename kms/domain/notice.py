@@ -14,7 +14,16 @@ import attrs
 
 from kms.domain.account import Account
 from kms.domain.address import Mailbox
-from kms.domain.mail_text import MailHead, clean_line, compose_head, compose_text, wrap_text
+from kms.domain.alarm_sentence import Alarm, AlarmSentences
+from kms.domain.mail_text import (
+    MailHead,
+    clean_line,
+    compose_head,
+    compose_text,
+    join_lines,
+    measure_text,
+    wrap_text,
+)
 from kms.domain.report_text import ReportKind, ReportText
 
 NO_LIMIT = "-"
@@ -57,24 +66,20 @@ class AlarmNotice:
     Attributes:
         hostname: ours.
         readers: whom the notice names in To; at least one.
-        what: what happened, one sentence without its full stop.
-        advice: what to do about it.
-        limit: name of the setting that it is about.
-        client: whom it is about: an address, a network, or a login.
+        alarm: what happened.
         at: now.
         queue_id: of the notice.
         text: the template of the words.
+        sentences: what the alarm is called, and what to do.
     """
 
     hostname: str
     readers: tuple[Mailbox, ...]
-    what: str
-    advice: str
-    limit: str
-    client: str
+    alarm: Alarm
     at: datetime
     queue_id: str
     text: ReportText
+    sentences: AlarmSentences
 
 
 def compose_quota_notice(notice: QuotaNotice) -> bytes:
@@ -84,13 +89,13 @@ def compose_quota_notice(notice: QuotaNotice) -> bytes:
 
 def compose_alarm_notice(notice: AlarmNotice) -> bytes:
     """Make the message, as `compose_quota_notice`."""
-    what = clean_line(notice.what, _MOST_CHARACTERS)
+    alarm = notice.alarm
     values = {
         "hostname": notice.hostname,
-        "what": what,
-        "advice": notice.advice,
-        "limit": notice.limit,
-        "client": clean_line(notice.client, _MOST_CHARACTERS),
+        "what": clean_line(notice.sentences.describe(alarm), _MOST_CHARACTERS),
+        "advice": notice.sentences.advise(alarm),
+        "limit": alarm.limit,
+        "client": clean_line(alarm.who, _MOST_CHARACTERS),
         "time": f"{notice.at:%Y-%m-%d %H:%M:%S} UTC",
         "postmaster": str(notice.readers[0]),
     }
@@ -117,9 +122,9 @@ def _fold(body: str) -> str:
 
 def _fold_paragraph(paragraph: str) -> str:
     lines = paragraph.split("\n")
-    if all(len(line) <= _LONG_LINE_COLUMNS or line.startswith(" ") for line in lines):
+    if all(measure_text(line) <= _LONG_LINE_COLUMNS or line.startswith(" ") for line in lines):
         return paragraph
-    return "\n".join(wrap_text(" ".join(lines), _LINE_COLUMNS))
+    return "\n".join(wrap_text(join_lines(lines), _LINE_COLUMNS))
 
 
 def _make_values(notice: QuotaNotice) -> dict[str, str]:

@@ -44,7 +44,9 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {
         path: data
         for path, data in found.items()
-        if "log" not in path.relative_to(folder).parts and path.name not in ("lock", "kms.sqlite3-shm") and data
+        if "log" not in path.relative_to(folder).parts
+        and path.name not in ("lock", "kms.sqlite3-shm")
+        and data
     }
 
 

@@ -16,6 +16,7 @@ import pytest
 from kms.cli.sample_report import compose_sample
 from kms.config.loader import load_settings
 from kms.config.settings import Settings
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES
 from kms.domain.report_text import PLACEHOLDERS, ReportKind
 from kms.domain.status_sentence import BUILT_IN_SENTENCES
 from kms.store.report_texts import ReportTexts
@@ -44,11 +45,12 @@ def words_of(language: str) -> list[str]:
     for text in texts:
         pieces += text.body.split("\n\n")
     pieces += TEXTS.sentences(language).table.values()
+    pieces += TEXTS.alarm_sentences(language).table.values()
     plain = (string.Template(piece).safe_substitute(dict.fromkeys(NAMES, "")) for piece in pieces)
     return [words for words in (" ".join(piece.split()) for piece in plain) if re.search(r"\w", words)]
 
 
-NAMES = {name for names in PLACEHOLDERS.values() for name in names} | {"server", "words"}
+NAMES = {name for names in PLACEHOLDERS.values() for name in names} | {"server", "words", "count"}
 
 
 def test_there_are_twelve_languages_without_a_fault() -> None:
@@ -59,6 +61,29 @@ def test_there_are_twelve_languages_without_a_fault() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_language_explains_the_same_codes(language: str) -> None:
     assert TEXTS.sentences(language).table.keys() == BUILT_IN_SENTENCES.table.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_knows_the_same_alarms(language: str) -> None:
+    table = TEXTS.alarm_sentences(language).table
+    assert table.keys() == BUILT_IN_ALARM_SENTENCES.table.keys()
+    for name, sentence in BUILT_IN_ALARM_SENTENCES.table.items():
+        used = string.Template(sentence).get_identifiers()
+        assert sorted(string.Template(table[name]).get_identifiers()) == sorted(used)
+        assert set(re.findall(r"`.*?`|\w+_\w+", sentence)) <= set(re.findall(r"`.*?`|\w+_\w+", table[name]))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_alarm_is_wholly_in_its_language_and_fits_a_terminal(settings: Settings, language: str) -> None:
+    data = compose_sample(settings, TEXTS, language, ReportKind.ALARM, NOW)
+    message = email.message_from_bytes(data, policy=email.policy.strict)
+    assert isinstance(message, EmailMessage)
+    text = message.get_content()
+    assert ("has stopped" in message["Subject"], "Somebody guesses" in text) == (language == "en",) * 2
+    widths = [
+        len(line) + sum(east_asian_width(letter) in "WF" for letter in line) for line in text.splitlines()
+    ]
+    assert max(widths) <= 82
 
 
 @pytest.mark.parametrize("kind", ReportKind)
