@@ -22,6 +22,8 @@ from kms.domain.trace import format_date
 
 MAX_LINE_OCTETS = 998
 _MAX_WORD_OCTETS = 75
+_LINE_COLUMNS = 72
+_LONG_LINE_COLUMNS = 80
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,7 +33,7 @@ _STAYS_BEHIND = "、。，．：；？！）」』】ー"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _IS_WIDE = re.compile(f"[{_WIDE}]")
 _BETWEEN_WIDE = re.compile(f"(?<=[{_WIDE}])\n(?=[{_WIDE}])")
-_PIECE = re.compile(rf"\s+|[{_WIDE}][{_STAYS_BEHIND}]*|[^\s{_WIDE}]+")
+_PIECE = re.compile(rf"\s+|[{_WIDE}][{_STAYS_BEHIND}]*|[^\s{_WIDE}]+(?: [:;!?](?!\S))?")  # as French has them
 
 
 @attrs.frozen
@@ -116,7 +118,7 @@ def wrap_text(text: str, columns: int) -> Iterator[str]:
     """Break a paragraph into lines of at most so many columns: at blanks, and between wide characters."""
     line, width = "", 0
     for piece in _split_pieces(text, columns):
-        its_width = measure_text(piece)
+        its_width = _measure(piece)
         if width + its_width > columns and line:
             yield line.rstrip()
             line, width = "", 0
@@ -131,7 +133,20 @@ def _split_pieces(text: str, columns: int) -> Iterator[str]:
         yield from (piece[at : at + columns] for at in range(0, len(piece), columns))
 
 
-def measure_text(text: str) -> int:
+def fold_text(body: str) -> str:
+    """Break paragraphs anew in which values have made a line long; those with indented lines are tables."""
+    return "\n\n".join(map(_fold_paragraph, body.split("\n\n")))
+
+
+def _fold_paragraph(paragraph: str) -> str:
+    lines = paragraph.split("\n")
+    is_table = any(line.startswith(" ") for line in lines)
+    if is_table or all(_measure(line) <= _LONG_LINE_COLUMNS for line in lines):
+        return paragraph
+    return "\n".join(wrap_text(join_lines(lines), _LINE_COLUMNS))
+
+
+def _measure(text: str) -> int:
     """Count the columns of a terminal: a Chinese or Japanese character takes two."""
     return len(text) + len(_IS_WIDE.findall(text))
 

@@ -20,9 +20,7 @@ from kms.domain.mail_text import (
     clean_line,
     compose_head,
     compose_text,
-    join_lines,
-    measure_text,
-    wrap_text,
+    fold_text,
 )
 from kms.domain.report_text import ReportKind, ReportText
 
@@ -30,8 +28,6 @@ NO_LIMIT = "-"
 
 _UNITS = ("KB", "MB", "GB", "TB")
 _MOST_CHARACTERS = 320
-_LINE_COLUMNS = 72
-_LONG_LINE_COLUMNS = 80
 
 
 @attrs.frozen
@@ -112,19 +108,7 @@ def _compose(notice: QuotaNotice | AlarmNotice, kind: ReportKind, values: dict[s
         token=f"{notice.at:%Y%m%d%H%M%S.%f}.{notice.queue_id}.{kind.value}",
         auto_submitted="auto-generated",
     )
-    return compose_head(head) + compose_text(_fold(text.body))
-
-
-def _fold(body: str) -> str:
-    """Break paragraphs anew in which values have made a line long; those with indented lines are tables."""
-    return "\n\n".join(map(_fold_paragraph, body.split("\n\n")))
-
-
-def _fold_paragraph(paragraph: str) -> str:
-    lines = paragraph.split("\n")
-    if all(measure_text(line) <= _LONG_LINE_COLUMNS or line.startswith(" ") for line in lines):
-        return paragraph
-    return "\n".join(wrap_text(join_lines(lines), _LINE_COLUMNS))
+    return compose_head(head) + compose_text(fold_text(text.body))
 
 
 def _make_values(notice: QuotaNotice) -> dict[str, str]:
