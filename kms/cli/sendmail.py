@@ -112,7 +112,7 @@ def _load_settings(config: str) -> Settings | None:
     if not os.access(config, os.R_OK):
         return None
     try:
-        return load_settings(Path(config))
+        return load_settings(Path(config), with_aliases=False)
     except ConfigError as error:
         raise NotSent(os.EX_CONFIG, str(error.problems[0])) from None
 

@@ -47,11 +47,12 @@ def settings_of(section_class: type[Any]) -> dict[str, Setting]:
     return {field.name: field.metadata[METADATA_KEY] for field in attrs.fields(section_class)}
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path, *, with_aliases: bool = True) -> Settings:
     """Read the configuration.
 
     Args:
         path: of the INI file; relative paths in it begin in its folder. Problems name it as it is given.
+        with_aliases: read the aliases file too; who does not ask it for anybody is not hindered by its faults.
 
     Raises:
         ConfigError: it cannot be read, or is not usable; with every fault.
@@ -65,18 +66,19 @@ def load_settings(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(str(path), line, "", "", "the line is not UTF-8")]) from None
-    return read_settings(text, path)
+    return read_settings(text, path, with_aliases=with_aliases)
 
 
-def read_settings(text: str, path: Path) -> Settings:
+def read_settings(text: str, path: Path, *, with_aliases: bool = True) -> Settings:
     """Read the configuration from the text of the file `path`; as `load_settings`."""
-    return _Loader(text, path).load()
+    return _Loader(text, path, with_aliases).load()
 
 
 class _Loader:
     """One reading of one file: what was found, and what is wrong with it."""
 
-    def __init__(self, text: str, path: Path) -> None:
+    def __init__(self, text: str, path: Path, with_aliases: bool) -> None:
+        self._with_aliases = with_aliases
         self._file = str(path)
         self._problems: list[Problem] = []
         self._surroundings = Surroundings(folder=Path(os.path.abspath(path.parent)))
@@ -202,7 +204,7 @@ class _Loader:
         return routes
 
     def _read_aliases(self, domains: DomainsSettings) -> tuple[Alias, ...]:
-        if domains.aliases_file is None or not domains.local:
+        if domains.aliases_file is None or not domains.local or not self._with_aliases:
             return ()
         try:
             return load_aliases_file(domains.aliases_file, domains.local)

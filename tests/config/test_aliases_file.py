@@ -125,6 +125,7 @@ def test_the_configuration_has_the_aliases_or_their_faults(tmp_path: Path) -> No
     (tmp_path / "aliases").write_text("root\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=f"{tmp_path}/aliases:1: "):
         load_settings(path)
+    assert load_settings(path, with_aliases=False).file_aliases == ()
 
 
 def test_without_a_local_domain_the_file_is_not_read(tmp_path: Path) -> None:

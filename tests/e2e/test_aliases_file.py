@@ -74,6 +74,9 @@ def test_a_wrong_file_is_refused_with_its_lines_and_the_old_aliases_stay(kms: Km
     kms.wait_for_log("operations", "reload: ")
     send(kms, "root@example.test")
     wait_until(lambda: bool(kms.messages(ANNA)))
+    assert "pid: " in kms.ctl("status")
+    assert call(kms, "sendmail", "bob", stdin=b"of cron\n").returncode == 0
+    wait_until(lambda: len(kms.messages(BOB)) == 2)
 
 
 def test_a_reload_reads_the_file_too(kms: Kms) -> None:
