@@ -49,6 +49,10 @@ def test_lines_that_begin_with_a_blank_go_on_with_the_one_before(tmp_path: Path)
     assert targets_of(tmp_path, text) == ["anna@example.org", "bob@far.test", "carl@far.test"]
 
 
+def test_commas_with_nothing_between_say_nothing(tmp_path: Path) -> None:
+    assert targets_of(tmp_path, "team: anna, , bob@far.test,\n") == ["anna@example.org", "bob@far.test"]
+
+
 def test_names_and_targets_may_be_quoted(tmp_path: Path) -> None:
     (alias,) = read(tmp_path, '"Anna, Bob: both" : "anna b", "c, d"@far.test, <"e@f">\n')
     assert alias.local_part == "anna, bob: both"
