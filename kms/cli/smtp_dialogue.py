@@ -35,21 +35,23 @@ def speak(place: tuple[str, int], source: int, sink: int) -> int:
     """Carry one dialogue between two descriptors and the server.
 
     Returns:
-        Exit status: 0, or 75 where no server answers or the dialogue was cut.
+        Exit status: 0, or 75 where no server answers, or one of the two does not any more.
     """
     try:
-        with socket.create_connection(place, timeout=_LAST_SECONDS) as server:
-            return _carry(server, source, sink)
+        server = socket.create_connection(place, timeout=_LAST_SECONDS)
     except OSError:
-        os.write(sink, reply.SHUTTING_DOWN.wire)
+        _write(sink, reply.SHUTTING_DOWN.wire)
         return os.EX_TEMPFAIL
+    with server:
+        try:
+            return _carry(server, source, sink)
+        except OSError:
+            return os.EX_TEMPFAIL
 
 
 def _carry(server: socket.socket, source: int, sink: int) -> int:
     waiting, tail = {server.fileno(), source}, b""
-    while ready := select.select(waiting, [], [], _SILENCE_SECONDS if source in waiting else _LAST_SECONDS)[
-        0
-    ]:
+    while ready := _wait(waiting, _SILENCE_SECONDS if source in waiting else _LAST_SECONDS):
         if server.fileno() in ready:
             data = _receive(server)
             if not data:
@@ -64,6 +66,11 @@ def _carry(server: socket.socket, source: int, sink: int) -> int:
             with suppress(ConnectionError):  # it has closed; what it said last is to be read still
                 server.sendall(data)
     return os.EX_TEMPFAIL
+
+
+def _wait(waiting: set[int], seconds: float) -> list[int]:
+    """Give those that can be read; nothing after so many seconds."""
+    return select.select(waiting, [], [], seconds)[0]
 
 
 def _receive(server: socket.socket) -> bytes:
