@@ -47,7 +47,7 @@ fuzz: .venv/dev
 load: .venv/dev
 	ulimit -n 20000 && $(BIN)/python -m tests.load $(LOAD)
 
-# 100,000 deferred messages: time of a restart, of the first page, and memory.
+# 100,000 deferred messages: time of a restart, of the first page, memory, and how fast mail is accepted beside them.
 backlog: .venv/dev
 	$(BIN)/python -m tests.load.backlog $(BACKLOG)
 

@@ -117,7 +117,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "auth": ((_works, "mechanisms"),),
     "pop3": ((_works, "idle_timeout apop login_delay connections_per_client"),),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
-    "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
+    "domains": ((_works, "local relay add_envelope_to aliases_file"),),
     "relay": (
         (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
         (_works, "pop_window_max_users suspend_gateway_trust gateway_alarm"),

@@ -15,7 +15,7 @@ from kms.service.app import App
 from kms.service.sts_policies import MAX_POLICIES
 from kms.store import account_counts, decisions, relay_windows, sts_policies
 from kms.store.accounts import load_accounts_and_aliases
-from kms.store.bodies import sweep
+from kms.store.bodies import require_database, sweep
 from kms.store.queue_leases import release_leases, set_aside_unreachable
 from kms.store.queue_store import greatest_number
 from kms.store.schema import open_database
@@ -32,6 +32,7 @@ def load_store(app: App, log: Logger) -> None:
     """
     settings = app.settings
     now = app.clock.now()
+    require_database(settings.database_path, settings.spool_dir)
     with closing(open_database(settings.database_path)) as connection:
         app.directory.take(*load_accounts_and_aliases(connection))
         app.windows.take(relay_windows.load_live(connection, now))

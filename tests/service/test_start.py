@@ -98,6 +98,7 @@ class TestALaterStart:
         assert not events
 
     def test_removes_body_files_of_which_nobody_was_told_250(self, app: App) -> None:
+        open_database(app.settings.database_path).close()
         writer = BodyWriter(app.settings.spool_dir, 77)
         writer.write(b"x")
         writer.finish()
