@@ -227,8 +227,7 @@ class Reception:
         content = transaction.content
         assert content is not None
         header, _ = split_header(data)
-        refusal = self._checks.contents.judge(transaction, header, count_received(header))
-        refusal = refusal or self._judge_account(visit, len(data))
+        refusal = self._judge_content(visit, transaction, header, count_received(header), len(data))
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
@@ -239,10 +238,13 @@ class Reception:
         counted = self._checks.accounts.count_message(visit.account, accepted)
         return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, transaction, entry))
 
-    def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
-        """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
-        accounts = self._checks.accounts
-        return accounts.split(accounts.judge_message(visit, octets))[0]
+    def _judge_content(
+        self, visit: Visit, transaction: Transaction, header: bytes, received_count: int, octets: int
+    ) -> Decision | None:
+        refusal, observed = self._checks.judge_content(visit, transaction, header, received_count, octets)
+        if observed:
+            self._decisions.note_observed(Case(visit, Stage.CONTENT, transaction.reverse_path), observed)
+        return refusal
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
         content = transaction.content
@@ -257,8 +259,9 @@ class Reception:
                 content.discard()
                 return self._give_up(visit, transaction)
             scanner = content.scanner
-            refusal = self._checks.contents.judge(transaction, scanner.header, scanner.received_count)
-            refusal = refusal or self._judge_account(visit, content.octets)
+            refusal = self._judge_content(
+                visit, transaction, scanner.header, scanner.received_count, content.octets
+            )
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
@@ -300,9 +303,12 @@ class Reception:
         reach(Step.BEFORE_250)
         return reply.queued(entry.queue_id)
 
-    def refused_by_session(self, visit: Visit, refusal: Reply) -> Reply:
-        """A rule that the session knows itself has refused something; gives what to say."""
+    def refused_by_session(self, visit: Visit, refusal: Reply, is_observed: bool) -> Reply:
+        """A rule that the session knows itself has refused something, or would have; gives what to say."""
         stage, decision = decide_for_session(refusal)
+        if is_observed:
+            self._decisions.note_observed(Case(visit, stage), (decision,))
+            return refusal
         return self._decisions.apply(Case(visit, stage), decision)
 
     def _refuse(self, visit: Visit, transaction: Transaction, refusal: Decision) -> Reply:
