@@ -49,7 +49,7 @@ def _pop3_words(user: str, password: str) -> list[bytes]:
     return [
         f"USER {user}\r\nPASS {password}".encode(), f"USER {user}".encode(), b"PASS wrong", b"CAPA", b"STAT", b"LIST",
         b"LIST 1", b"UIDL", b"UIDL 2", b"RETR 1", b"RETR 2", b"TOP 1 1", b"TOP 2 99999", b"DELE 3", b"RSET", b"NOOP",
-        b"QUIT", b"STLS", b"AUTH PLAIN", _plain(user, password), _plain(user, "wrong"), b"APOP anna 0123", b"UTF8", b"LANG *",
+        b"QUIT", b"STLS", b"AUTH PLAIN", _plain(user, password), _plain(user, "wrong"), b"APOP anna 0123", b"LANG *",
         b"UTF8", b"AUTH SCRAM-SHA-256", b"*",
     ]  # fmt: skip
 

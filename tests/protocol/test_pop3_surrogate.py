@@ -7,7 +7,6 @@ import email.policy
 import re
 import time
 from email.message import EmailMessage
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -25,7 +24,7 @@ def surrogate(header: str, newline: str = "\n") -> str:
 
 def read(header: str) -> EmailMessage:
     made = surrogate(header + "\n\n")
-    return cast(EmailMessage, email.message_from_string(made, policy=email.policy.default))
+    return email.message_from_string(made, policy=email.policy.default)
 
 
 def addresses(value: str) -> list[tuple[str, str]]:
