@@ -89,10 +89,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "console"),
     ),
     "access": ((_works, "smtp submission pop3 lmtp"),),
-    "tls": (
-        (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
-        (_later, "sni_dir"),
-    ),
+    "tls": ((_works, "certificate private_key sni_dir minimum_version ca_file plaintext_auth"),),
     "auth": ((_works, "mechanisms"),),
     "pop3": ((_works, "idle_timeout apop login_delay connections_per_client"),),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
