@@ -33,6 +33,8 @@ class Stage(enum.Enum):
 class Rule(enum.Enum):
     """Every rule that decides; the value is a sentence for people, and stands in the records."""
 
+    __hash__ = object.__hash__  # there is one object of each, and Enum's own hash is a call for every look-up
+
     # at connect
     CLIENT_FINE = "nothing speaks against the client"
     HARVEST_BLOCK = "the address is blocked since it tried too many unknown recipients"

@@ -36,6 +36,7 @@ from kms.protocol.pop3_transaction import TRANSACTION_COMMANDS, Transaction
 _MAX_LINE_OCTETS = 255 - 2  # RFC 2449 4, without CRLF
 _MAX_AUTH_LINE_OCTETS = 12288  # RFC 5034 4
 _MOST_OUTPUT_OCTETS = 64 * 1024
+_MOST_COMMANDS_A_TURN = 20
 _BAD_ARGUMENTS = "Bad arguments"
 _LINE_TOO_LONG = "Line too long"
 
@@ -92,8 +93,13 @@ class Pop3ServerSession:
 
     @property
     def buffered_octets(self) -> int:
-        """How much of what came is not yet looked at."""
-        return self._lines.octets
+        """How much of what came is not yet looked at; what comes after the end never is."""
+        return 0 if self.is_closing else self._lines.octets
+
+    @property
+    def has_commands(self) -> bool:
+        """Whether there is a command to obey, once nothing is asked."""
+        return not self.is_closing and self._lines.has_line
 
     @property
     def is_sending(self) -> bool:
@@ -104,9 +110,12 @@ class Pop3ServerSession:
         """Obey commands until one needs an answer.
 
         Returns:
-            What is asked; None when nothing is, or when so much is to be sent that it should be sent first.
+            What is asked; None when nothing is, when so much is to be sent that it should be sent first, or after
+            so many commands that others should have their turn.
         """
-        while self._pending is None and not self.is_closing and self._replies.octets < _MOST_OUTPUT_OCTETS:
+        for _ in range(_MOST_COMMANDS_A_TURN):
+            if self._pending is not None or self.is_closing or self._replies.octets >= _MOST_OUTPUT_OCTETS:
+                return None
             line = self._lines.next_line(_MAX_AUTH_LINE_OCTETS)
             if line is None:
                 return None

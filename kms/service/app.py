@@ -34,7 +34,7 @@ from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.guarded_portal import GuardedPortal
-from kms.service.hashing_queue import HashingQueue
+from kms.service.hashing_queue import HashingPool, HashingQueue
 from kms.service.incoming import BodyFiles
 from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
@@ -112,7 +112,7 @@ class App:
         self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
         self.windows.max_users = settings.relay.pop_window_max_users
         self.ledger = ClientLedger(self.database, clock, self.security_log)
-        self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
+        self.hashing: ThreadPool = HashingPool(_HASHING_THREADS)
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
         self.texts = ReportTexts(settings.server.reports_dir)

@@ -77,10 +77,12 @@ class Checks:
 
         An account is judged once more: only now the size is known, and other sessions may have sent meanwhile.
         """
+        observed: tuple[Decision, ...] = ()
         refusal = self.contents.judge(transaction, header, received_count)
-        of_account, observed = self.accounts.split(self.accounts.judge_message(visit, octets))
-        if refusal is not None or of_account is not None:
-            return refusal or of_account, ()
+        if refusal is None and visit.account is not None:
+            refusal, observed = self.accounts.split(self.accounts.judge_message(visit, octets))
+        if refusal is not None:
+            return refusal, ()
         if observed:
             told = observed_in(transaction)
             observed = tuple(one for one in observed if one.rule not in told)

@@ -30,7 +30,7 @@ _MOST_WAITING = 20_000
 _PURGED_AT_ONCE = 10_000
 
 
-@attrs.frozen
+@attrs.define  # not frozen: one for each command of a message; nobody changes one
 class Case:
     """What a decision was about.
 
@@ -96,7 +96,8 @@ class Decisions:
         """
         if decision.observed:
             self.note_observed(case, decision.observed)
-        self._take_consequence(case, decision)
+        if decision.rule in self.consequences:
+            self._take_consequence(case, decision)
         if not decision.is_refusal:
             return decision.reply
         number = self._record(case, decision)

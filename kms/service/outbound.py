@@ -244,11 +244,14 @@ class Outbound:
 
 
 def _find_unreached(outcomes: dict[int, Outcome]) -> Outcome | None:
-    """Give the outcome that stands for all, where no server was reached (RFC 3463: X.4.Y); else None."""
+    """Give the outcome that stands for all, where no server was reached (RFC 3463: X.4.Y); else None.
+
+    Of those that were not tried, no server can have taken anything.
+    """
     last = None
     for outcome in outcomes.values():
         status = outcome.reply.status
         if not isinstance(outcome, DeferredOutcome) or status is None or status.subject != 4:
             return None
-        last = outcome
+        last = attrs.evolve(outcome, is_ambiguous=False)
     return last

@@ -155,8 +155,12 @@ class RecipientCheck:
 
     def _with_quota(self, resolution: Resolved) -> list[Account]:
         accounts = self._directory.current.accounts
-        found = (accounts.get(str(target)) for target in resolution.targets)
-        return [account for account in found if account and (account.quota_octets or account.quota_messages)]
+        limited = []
+        for target in resolution.targets:
+            account = accounts.get(str(target))
+            if account is not None and (account.quota_octets or account.quota_messages):
+                limited.append(account)
+        return limited
 
     async def _judge_quota(self, resolution: Resolved) -> Decision:
         for account in self._with_quota(resolution):

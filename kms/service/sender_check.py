@@ -65,9 +65,9 @@ class SenderCheck:
     def judge_at_once(self, visit: Visit, event: SenderOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
         sender = event.reverse_path
-        refusal = (
-            self._judge_login(visit) or self._judge_room(event)[0] or self._judge_account(visit, event)[0]
-        )
+        refusal = self._judge_login(visit) or self._judge_room(event)[0]
+        if refusal is None and visit.account is not None:
+            refusal = self._judge_account(visit, event)[0]
         if refusal is not None:
             return refusal
         over = self._clients.judge_rate(visit)
@@ -97,11 +97,12 @@ class SenderCheck:
 
     def _judge_login(self, visit: Visit) -> Decision | None:
         """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
-        if visit.account is None:
+        known = visit.account
+        if known is None:
             return None
-        account = self._directory.current.accounts.get(visit.account.login)
+        account = self._directory.current.accounts.get(known.login)
         if account is None or not account.is_enabled:
-            return Decision(Rule.ACCOUNT_DISABLED, reply.ACCOUNT_DISABLED, {"account": visit.account.login})
+            return Decision(Rule.ACCOUNT_DISABLED, reply.ACCOUNT_DISABLED, {"account": known.login})
         visit.account = account
         return None
 

@@ -28,12 +28,12 @@ from kms.service.reception import Reception
 from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.tls import describe
 from kms.service.visit import Visit
-from kms.service.wire import send_now
+from kms.service.wire import close_now, send_now
 
 __all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
 
 _MOST_BUFFERED_OCTETS = 64 * 1024
-_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
+_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 20, 10
 _SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
 _HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 
@@ -193,7 +193,7 @@ class SmtpConnection(Protocol):
         seconds = _HASTY_CLOSING_SECONDS if self.factory.is_draining else _CLOSING_SECONDS
         self.deadline = self.factory.clock.monotonic() + seconds
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        close_now(self.transport)
 
     def _balance(self) -> None:
         """Stop reading while much waits, go on when little does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ def test_each_is_told_once_for_a_transaction(rig: SmtpRig) -> None:
     assert recorded(rig) == [
         Rule.FREE_SPACE, Rule.SENDER_DOMAIN, Rule.MAX_RECIPIENTS, Rule.MAX_RECEIVED_HOPS, Rule.CONTENT_SIZE,
     ]  # fmt: skip
+    [(story,)] = rig.database.connection.execute("SELECT facts FROM message_life").fetchall()
+    told_of = [one for one in json.loads(story)["decisions"] if "would_have_been" in one]
+    assert [Rule(one["rule"]) for one in told_of] == recorded(rig)
+    assert (told_of[-1]["stage"], told_of[-1]["would_have_been"][:3]) == ("END-OF-MESSAGE", "552")
     limits = (
         Limit.MIN_FREE_SPACE, Limit.SENDER_DOMAIN_MUST_EXIST, Limit.MAX_RECIPIENTS, Limit.MAX_RECEIVED_HOPS,
         Limit.MAX_MESSAGE_SIZE,
