@@ -1,4 +1,4 @@
-"""Next hops in bad times: down for long, refusing, dying, hanging after DATA. Nothing is lost, nothing comes twice."""
+"""Next hops in bad times: down for long, refusing, dying, hanging after DATA. Nothing lost, nothing comes twice."""
 
 import re
 import time
