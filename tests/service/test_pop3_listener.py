@@ -380,7 +380,7 @@ def test_a_small_message_leaves_in_one_write(world: World) -> None:
 
 
 def test_a_large_message_waits_while_the_client_does_not_read(world: World) -> None:
-    large = (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100)
+    large = b"\r\n" + (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100)
     world.fill(large)
     connection, wire = world.log_in()
     connection.pauseProducing()
