@@ -51,7 +51,7 @@ load: .venv/dev
 logins: .venv/dev
 	$(BIN)/python -m tests.load.logins
 
-# 100,000 deferred messages: time of a restart, of the first page, and memory.
+# 100,000 deferred messages: time of a restart, of the first page, memory, and how fast mail is accepted beside them.
 backlog: .venv/dev
 	$(BIN)/python -m tests.load.backlog $(BACKLOG)
 

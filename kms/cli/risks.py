@@ -17,7 +17,7 @@ import attrs
 from kms.config.checks import public_listeners
 from kms.config.settings import Settings
 from kms.config.sni_folder import find_pairs
-from kms.domain.account import Account
+from kms.domain.account import Account, Directory
 from kms.domain.address import Mailbox
 from kms.policy.recipient import Resolved, resolve_recipient
 from kms.store import administration
@@ -91,12 +91,23 @@ def _find_postmaster_risks(settings: Settings, connection: Connection) -> Iterat
         if problem:
             yield f"[server] postmaster: {postmaster}: {problem}; the first account gets that mail"
     yield from _find_lost_accounts(settings, accounts.values())
+    yield from _find_idle_aliases(directory)
 
 
 def _find_lost_accounts(settings: Settings, accounts: Iterable[Account]) -> Iterator[str]:
     for account in accounts:
         if account.domain not in settings.domains.local:
             yield f"{account.login} has an account, but {account.domain} is not in [domains] local"
+
+
+def _find_idle_aliases(directory: Directory) -> Iterator[str]:
+    """Name what the aliases file says in vain, by the first of its domains."""
+    for alias in directory.file_aliases:
+        mailbox = Mailbox(alias.local_part, alias.domain or directory.local_domains[0])
+        if str(mailbox) in directory.accounts:
+            yield f"[domains] aliases_file: {mailbox} is an account, so the alias has no effect"
+        elif not isinstance(resolve_recipient(directory, mailbox), Resolved):
+            yield f"[domains] aliases_file: the alias {alias.local_part} leads to nobody"
 
 
 def _is_local(settings: Settings, mailbox: Mailbox) -> bool:

@@ -26,7 +26,7 @@ from kms.store.report_texts import ReportTexts
 @pass_session
 def check(session: Session) -> None:
     """Is the configuration right? Names every fault (status 78), and warns of risks."""
-    settings = session.settings
+    settings = session.load_settings()
     faults = [f"{session.config}: {fault}" for fault in _find_file_faults(settings)]
     if faults:
         raise CommandFailed(failure.BAD_CONFIGURATION, *faults)

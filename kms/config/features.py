@@ -93,7 +93,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
     "auth": ((_works, "mechanisms"),),
     "pop3": ((_works, "idle_timeout apop login_delay connections_per_client"),),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
-    "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
+    "domains": ((_works, "local relay add_envelope_to aliases_file"),),
     "relay": (
         (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
         (_works, "pop_window_max_users suspend_gateway_trust gateway_alarm"),
@@ -116,7 +116,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
         (_works, "connections_per_destination messages_per_connection tls"),
         (_works, "smarthost_auth smarthost_pop3 smarthost_pop3_every"),
-        (_later, "mta_sts dane rate_per_destination archive_to"),
+        (_works, "mta_sts dane"),
+        (_later, "rate_per_destination archive_to"),
     ),
     "dns": ((_works, "nameservers timeout"),),
     "queue": (

@@ -39,7 +39,7 @@ class DomainsSettings:
     )
     add_envelope_to: bool = setting("no", kinds.BOOLEAN, "Write X-Envelope-To into delivered mail.")
     aliases_file: Path | None = setting(
-        "", kinds.OPTIONAL_PATH, "An aliases(5) file, read beside the aliases of kmsctl."
+        "", kinds.OPTIONAL_PATH, "An aliases(5) file, read after kmsctl's aliases; newaliases rereads it."
     )
 
 

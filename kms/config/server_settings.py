@@ -160,7 +160,7 @@ class TlsSettings:
     ca_file: Path | None = setting(
         "",
         kinds.OPTIONAL_PATH,
-        "Trust anchors for `verify`, in PEM; empty = the system's.",
+        "Trust anchors for `verify` and MTA-STS, in PEM; empty = the system's.",
         needs_restart=True,
     )
     plaintext_auth: PlaintextAuth = setting(

@@ -35,6 +35,7 @@ from kms.service.free_space import FreeSpace
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.guarded_portal import GuardedPortal
 from kms.service.hashing_queue import HashingPool, HashingQueue
+from kms.service.https_fetch import HttpsFetch
 from kms.service.incoming import BodyFiles
 from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
@@ -64,6 +65,7 @@ from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
 from kms.service.settings_rules import log_path, may_send_plain_passwords, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.sts_policies import StsPolicies
 from kms.service.submissions import Submissions
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
@@ -133,15 +135,13 @@ class App:
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
         self.routes = RouteFinder(self.resolver, routing_rules(settings, self.hostname), SystemRandom())
-        client_tls = ClientTls(settings.tls.ca_file)
+        connector, client_tls = tcp_connector(self.reactor), ClientTls(settings.tls.ca_file)
+        fetch = HttpsFetch(connector, client_tls, self.resolver, self.routes.may_be_private, self.clock)
+        self.routes.sts = self.sts = StsPolicies(self.database, self.resolver, fetch, self.clock)
         pool = PoolRules(messages_per_connection=settings.delivery.messages_per_connection)
+        delivery = RemoteDeliverySettings(self.hostname, pool)
         self.remote = RemoteDelivery(
-            RemoteDeliverySettings(self.hostname, pool),
-            self.clock,
-            tcp_connector(self.reactor),
-            client_tls,
-            self.resolver,
-            self.files.run,
+            delivery, self.clock, connector, client_tls, self.resolver, self.files.run
         )
         self.outbound = Outbound(outbound_rules(settings), self.routes, self.remote)
         adds_envelope_to = settings.domains.add_envelope_to

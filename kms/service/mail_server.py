@@ -157,6 +157,7 @@ class MailServer(service.Service):
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         self._tell_of_open_relay()
+        self._tell_of_useless_dane()
         app.ledger.start()
         app.runner.start()
         self._open_submission()
@@ -169,6 +170,13 @@ class MailServer(service.Service):
         if self.app.settings.relay.mode is RelayMode.OPEN:
             self.app.security_log.open_relay_started()
             self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
+
+    def _tell_of_useless_dane(self) -> None:
+        """Say that no resolver's word can be believed: the system's are only known now."""
+        if self.app.settings.delivery.dane and not self.app.resolver.may_have_proof:
+            self._log.warn(
+                "[delivery] dane has no effect: no resolver of /etc/resolv.conf is on this machine"
+            )
 
     def _start_threads(self) -> None:
         """Last of what can fail: a start that fails leaves no thread that would keep the process."""
@@ -195,6 +203,7 @@ class MailServer(service.Service):
         self.app.gateways.sweep()
         await self.app.ledger.sweep()
         await self.app.queue_control.sweep()
+        await self.app.sts.sweep()  # the last: it asks servers of others
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
@@ -219,6 +228,7 @@ class MailServer(service.Service):
             return (str(error),)
         self.app.use(settings)
         self._tell_of_open_relay()
+        self._tell_of_useless_dane()
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
         return ()

@@ -184,7 +184,9 @@ class Outbound:
             raise RouteChanged
         domain, entry = transmission.recipients[0].forward_path.domain, transmission.entry
         if entry.next_hop:
-            route: Route | DeferredOutcome | Failed = reroute(entry.next_hop, self._routes.rules)
+            route: Route | DeferredOutcome | Failed = self._routes.note_dane(
+                reroute(entry.next_hop, self._routes.rules)
+            )
         else:
             route = await self._routes.find(domain, entry.reverse_path)
         if isinstance(route, (DeferredOutcome, Failed)):

@@ -29,6 +29,9 @@ from kms.domain.dns_answer import Addresses
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed, Outcome
+from kms.domain.published_tls import TlsAuthority
+from kms.domain.reply import Reply
+from kms.policy.hop_tls import find_testing_fault
 from kms.ports import Resolver
 from kms.protocol.client_events import EndCause, SessionEnded, SmtpClientSettings
 from kms.protocol.outgoing_message import OutgoingMessage
@@ -43,6 +46,7 @@ from kms.service.client_connection import (
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
 from kms.service.dead_addresses import DeadAddresses
+from kms.service.hop_protection import demand
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
 from kms.store.bodies import read_chunks
 
@@ -131,13 +135,18 @@ class RemoteDelivery:
     ) -> dict[int, Outcome]:
         failures: list[Outcome] = []
         settled: dict[int, Outcome] = {}
-        for hop in hops:
+        for named in hops:
+            hop = await self._protect(named, failures)
+            if hop is None:
+                continue
             found = hop.addresses or await self._find_addresses(hop, failures)
             for address in self._dead.sort(found, hop.port):
                 outcomes = await self._log_in_and_offer(hop, address, message, content, failures)
                 if outcomes is None:
                     continue
                 settled.update(outcomes)
+                if hop.tls_by is TlsAuthority.STS_TESTING:
+                    self._tell_of_testing(hop, outcomes)
                 left = _lacking_utf8(outcomes) if message.international else ()
                 if not left:
                     return settled
@@ -146,6 +155,25 @@ class RemoteDelivery:
         if transient or not settled:
             settled.update(dict.fromkeys(message.rcpt_commands, (transient or failures)[-1]))
         return settled
+
+    async def _protect(self, hop: NextHop, failures: list[Outcome]) -> NextHop | None:
+        """Give the hop the TLS that its side demands; None where it must not be used now."""
+        if hop.published is None:
+            return hop
+        demanded = await demand(self._resolver, hop)
+        if isinstance(demanded, Reply):
+            failures.append(Deferred(demanded, hop.host))
+            return None
+        return demanded
+
+    def _tell_of_testing(self, hop: NextHop, outcomes: dict[int, Outcome]) -> None:
+        fault = find_testing_fault(hop, next(iter(outcomes.values())).tls)
+        if fault is not None:
+            self._log.warn(
+                "{where}: MTA-STS, which is in testing, would have deferred: {fault}",
+                where=hop.host,
+                fault=fault,
+            )
 
     async def _find_addresses(self, hop: NextHop, failures: list[Outcome]) -> tuple[str, ...]:
         """Look a smarthost up; whatever the DNS says, a name without addresses only defers."""
@@ -221,6 +249,9 @@ class RemoteDelivery:
         if isinstance(made, ClientConnection):
             return made
         where = _where(hop, address)
+        if made.cause is EndCause.TLS and hop.tls_by.value:
+            reason = f"{made.reply.text} ({hop.tls_by.value})"
+            made = attrs.evolve(made, reply=attrs.evolve(made.reply, text=reason))
         is_final = made.cause is EndCause.REFUSED and made.reply.is_permanent
         failures.append(Failed(made.reply, where) if is_final else Deferred(made.reply, where))
         return None
@@ -234,8 +265,9 @@ class RemoteDelivery:
             SmtpClientSession(settings, is_encrypted=hop.is_tls_at_once),
             _key(hop, address),
             self._tools,
-            lambda: self._client_tls.creator_for(hop.host, hop.tls),
+            lambda: self._client_tls.creator_for(hop.host, hop.tls, hop.dane),
             is_tls_at_once=hop.is_tls_at_once,
+            tls_by=hop.tls_by,
         )
         try:
             await self._connector(address, hop.port).connect(_FactoryOfOne(connection))
@@ -286,4 +318,5 @@ def _where(hop: NextHop, address: str) -> str:
 
 
 def _key(hop: NextHop, address: str) -> tuple[object, ...]:
-    return (hop.host, address, hop.port, hop.tls, hop.is_tls_at_once, hop.is_lmtp, hop.credentials, hop.pop3)
+    tls = (hop.tls, hop.tls_by, hop.dane, hop.is_tls_at_once)
+    return (hop.host, address, hop.port, tls, hop.is_lmtp, hop.credentials, hop.pop3)
