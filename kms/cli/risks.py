@@ -16,6 +16,7 @@ import attrs
 
 from kms.config.checks import public_listeners
 from kms.config.settings import Settings
+from kms.config.sni_folder import find_pairs
 from kms.domain.account import Account, Directory
 from kms.domain.address import Mailbox
 from kms.policy.recipient import Resolved, resolve_recipient
@@ -28,17 +29,23 @@ _MAKE_ONE = "make one with kmsctl user add"
 
 
 def find_certificate_risks(settings: Settings, now: datetime) -> Iterator[str]:
-    """Name what mail programs will not like about the certificate."""
-    path = settings.tls.certificate
+    """Name what mail programs will not like about the certificates."""
+    path, folder = settings.tls.certificate, settings.tls.sni_dir
     ports = ", ".join(public_listeners(settings))
-    if path is None:
-        if ports:
-            yield (
-                f"[tls] certificate: none is set, so a self-signed one is shown on public ports ({ports}); "
-                "mail programs warn of it"
-            )
-        return
-    about = f"[tls] certificate: {path}"
+    if path is not None:
+        yield from _find_risks_of_one("certificate", path, ports, now)
+    elif ports:
+        yield (
+            f"[tls] certificate: none is set, so a self-signed one is shown on public ports ({ports}); "
+            "mail programs warn of it"
+        )
+    if folder is not None:
+        for certificate, _ in find_pairs(folder).values():
+            yield from _find_risks_of_one("sni_dir", certificate, ports, now)
+
+
+def _find_risks_of_one(name: str, path: Path, ports: str, now: datetime) -> Iterator[str]:
+    about = f"[tls] {name}: {path}"
     try:
         is_self_signed, ends_at = _read_certificate(path)
     except (OSError, ValueError) as error:

@@ -68,27 +68,6 @@ def _blocks(value: Any) -> bool:
             return value is RaterAction.BLOCK
 
 
-_OBSERVABLE = frozenset(
-    (
-        "messages_per_hour",
-        "connections_per_client",
-        "unknown_recipients",
-        "client_must_have_ptr",
-        "failed_logins",
-        "failed_logins_per_address",
-        "account_messages_per_hour",
-        "account_messages_per_day",
-        "account_max_message_size",
-        "account_new_recipients_per_day",
-    )
-)
-
-
-def _observes_later(value: tuple[str, ...]) -> bool:
-    """Say whether a limit is to be observed that is enforced still."""
-    return not _OBSERVABLE.issuperset(value)
-
-
 def _is_other_engine(value: Database) -> bool:
     return value.engine != "sqlite"
 
@@ -110,10 +89,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "console"),
     ),
     "access": ((_works, "smtp submission pop3 lmtp"),),
-    "tls": (
-        (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
-        (_later, "sni_dir"),
-    ),
+    "tls": ((_works, "certificate private_key sni_dir minimum_version ca_file plaintext_auth"),),
     "auth": ((_works, "mechanisms"),),
     "pop3": ((_works, "idle_timeout apop login_delay connections_per_client"),),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
@@ -131,8 +107,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
             "max_received_hops bare_newlines min_free_space command_timeout session_timeout minimum_data_rate",
         ),
         (_works, "exempt_group messages_per_hour connections_per_client unknown_recipients"),
-        (_works, "unknown_recipients_block client_must_have_ptr"),
-        (Row(Effect.WORKS, _observes_later, _never), "observe"),
+        (_works, "unknown_recipients_block client_must_have_ptr observe"),
         (_works, "failed_logins failed_logins_per_address failed_logins_window failed_logins_block"),
         (_works, "alarm_after account_messages_per_hour account_messages_per_day"),
         (_works, "account_max_message_size account_new_recipients_per_day"),

@@ -153,6 +153,10 @@ class LimitsSettings:
         "100", kinds.COUNT, "Octets a second a client must send in DATA, over any minute."
     )
 
+    def enforced(self, name: str) -> int:
+        """Give a limit's value as far as it refuses something: 0 where it only observes."""
+        return 0 if name in self.observe else getattr(self, name)
+
 
 def limit_names() -> tuple[str, ...]:
     """Name the limits that may stand in `observe`."""

@@ -150,7 +150,9 @@ class TlsSettings:
     )
     private_key: Path | None = setting("", kinds.OPTIONAL_PATH, "Its private key in PEM.")
     sni_dir: Path | None = setting(
-        "", kinds.OPTIONAL_PATH, "Folder with more certificates, <name>.crt and <name>.key."
+        "",
+        kinds.OPTIONAL_PATH,
+        "Folder with more certificates, shown to who asks for that host (SNI): <name>.crt and <name>.key.",
     )
     minimum_version: TlsVersion = setting(
         "1.2", choice("TLS version", TlsVersion), "Oldest TLS version that is spoken."

@@ -152,6 +152,7 @@ class Settings:
             sender_domain_must_exist=limits.sender_domain_must_exist,
             sender_must_match_login=self.relay.sender_must_match_login,
             local_sender_needs_auth=self.relay.local_sender_needs_auth,
+            observed=frozenset(map(Limit, limits.observe)),
         )
 
     @property

@@ -43,6 +43,7 @@ class Rule(enum.Enum):
 
     # of the session itself
     FAILED_COMMANDS = "the client has made max_failed_commands faults already"
+    DATA_RATE = "the client sends its message more slowly than minimum_data_rate"
     FAILED_LOGINS_OF_SESSION = "too many logins of this session were wrong"
     AUTHENTICATION_REQUIRED = "this port takes mail only from clients that have logged in"
 

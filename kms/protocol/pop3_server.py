@@ -1,4 +1,4 @@
-"""The server's side of one POP3 session, without I/O (RFC 1939, 2449, 2595, 3206, 5034, LANG of 6856).
+"""The server's side of one POP3 session, without I/O (RFC 1939, 2449, 2595, 3206, 5034, 6856).
 
 Bytes go in by `receive_data`; `next_event` tells what somebody else must do or decide, and the session is
 paused until the matching answer: commands that are pipelined behind it wait (RFC 2449 6.8). Replies come out
@@ -66,6 +66,7 @@ class Pop3ServerSession:
     _failed_commands: int = attrs.field(default=0, init=False)
     _transaction: Transaction = attrs.field(init=False)
     _is_logged_in: bool = attrs.field(default=False, init=False)
+    _is_utf8: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self._settings
@@ -130,7 +131,7 @@ class Pop3ServerSession:
     def log_in(self, messages: Sequence[ListedMessage]) -> None:
         """Answer `LoginOffered`: the mailbox is open; message 1 is the first of `messages`."""
         self._pending = None
-        self._transaction = Transaction(messages, self._replies)
+        self._transaction = Transaction(messages, self._replies, self._is_utf8)
         self._go_on(self._login.succeed())
 
     def take_verifier(self, verifier: ScramVerifier) -> None:
@@ -153,6 +154,7 @@ class Pop3ServerSession:
         """Answer `TlsRequested`: forget all that came in clear (RFC 2595 4)."""
         self._pending = None
         self.is_encrypted = True
+        self._is_utf8 = False
         self._lines.clear()
         self._login = self._make_login()
 
@@ -297,6 +299,10 @@ class Pop3ServerSession:
             return step
         return None
 
+    def _switch_to_utf8(self, _: bytes) -> None:
+        self._is_utf8 = True
+        self._replies.accept("UTF-8 it is")
+
     def _choose_language(self, argument: bytes) -> None:
         if not argument.strip():
             lines = (f"{tag} {name}\r\n" for tag, name in LANGUAGES.items())
@@ -314,6 +320,7 @@ _COMMANDS: dict[bytes, tuple[bool, bool, _Command]] = {
     b"CAPA": (True, False, Pop3ServerSession._capa),
     b"QUIT": (True, False, Pop3ServerSession._quit),
     b"LANG": (True, True, Pop3ServerSession._choose_language),
+    b"UTF8": (False, False, Pop3ServerSession._switch_to_utf8),
     b"STLS": (False, False, Pop3ServerSession._stls),
     b"USER": (False, True, Pop3ServerSession._take_user),
     b"PASS": (False, True, Pop3ServerSession._take_password),

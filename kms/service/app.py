@@ -204,6 +204,7 @@ class App:
             self.account_counts,
         )
         self.checks = build_checks(settings, self.directory, self.state)
+        self.files.has_room = self.checks.senders.has_room
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         self._keep_decisions(settings)
         LimitEffects(self.checks.clients, self.ledger, self.security_log).follow(self.decisions)
@@ -283,7 +284,7 @@ class App:
         mechanisms = () if name == "lmtp" else settings.auth.mechanisms
         session = SmtpServerSettings(
             hostname=self.hostname,
-            max_message_octets=limits.max_message_size,
+            max_message_octets=limits.enforced("max_message_size"),
             max_failed_commands=limits.max_failed_commands,
             bare_newlines=BareNewlines(limits.bare_newlines.value),
             mechanisms=tuple(mechanism.value for mechanism in mechanisms),
@@ -291,7 +292,8 @@ class App:
             is_lmtp=name == "lmtp",
             offers_dsn=True,
             offers_starttls=True,
-            max_recipients=limits.max_recipients,
+            max_recipients=limits.enforced("max_recipients"),
+            observes_failed_commands="max_failed_commands" in limits.observe,
         )
         return SmtpServiceRules(
             session=session,
@@ -301,6 +303,7 @@ class App:
             session_timeout=limits.session_timeout,
             may_send_plain_passwords=self.may_send_plain_passwords,
             minimum_data_rate=limits.minimum_data_rate,
+            observes_data_rate="minimum_data_rate" in limits.observe,
         )
 
     def pop3_settings(self, settings: Settings, name: str) -> Pop3ServerSettings:

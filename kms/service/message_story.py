@@ -34,7 +34,16 @@ def tell_acceptance(visit: Visit, transaction: Transaction) -> str:
 
 def _tell_decision(stage: Stage, about: str, decision: Decision) -> str:
     facts = f",{_encode(decision.facts)[1:-1]}" if decision.facts else ""
-    return f'{{"stage":"{stage.value}","about":{quote(about)},"rule":{_RULES[decision.rule]}{facts}}}'
+    told = f'{{"stage":"{stage.value}","about":{quote(about)},"rule":{_RULES[decision.rule]}{facts}}}'
+    if decision.observed:
+        return ",".join([told, *(_tell_observed(stage, about, one) for one in decision.observed)])
+    return told
+
+
+def _tell_observed(stage: Stage, about: str, decision: Decision) -> str:
+    """Tell what a limit that only observes would have answered."""
+    names = {"stage": stage.value, "about": about, "rule": decision.rule.value}
+    return _encode({**names, "would_have_been": str(decision.reply)})
 
 
 def tell_report(about: str) -> str:

@@ -15,6 +15,7 @@ from kms.domain.account import Account
 from kms.domain.address import Mailbox, format_literal
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.reply import Reply
+from kms.policy.limits import Limit
 from kms.policy.recipient import (
     AliasLoop,
     DisabledMailbox,
@@ -75,13 +76,21 @@ class RecipientCheck:
         self._clients = clients
         self._accounts = accounts
 
-    def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
-        """Judge where nothing has to be waited for; None where `judge` must be awaited."""
-        accepted = transaction_of(visit).accepted
-        refusal = judge_recipient_count(accepted, self.rules)
+    def judge_at_once(
+        self, visit: Visit, event: RecipientOffered, *, is_counted: bool = False
+    ) -> Decision | None:
+        """Judge where nothing has to be waited for; None where `judge` must be awaited.
+
+        Args:
+            is_counted: whether it is one too many was judged before.
+        """
+        refusal = None if is_counted else judge_recipient_count(transaction_of(visit).accepted, self.rules)
         if refusal is not None:
-            facts: Facts = {"recipients": accepted, "max_recipients": self.rules.max_recipients}
-            return Decision(Rule.MAX_RECIPIENTS, refusal, facts)
+            over = self._decide_count(visit, refusal)
+            if Limit.MAX_RECIPIENTS not in self.rules.observed:
+                return over
+            decision = self.judge_at_once(visit, event, is_counted=True)
+            return decision if decision is None else _observe(decision, over)
         path = event.forward_path
         home = self._home_of(visit, path)
         match self._kind(home):
@@ -100,6 +109,12 @@ class RecipientCheck:
 
     async def judge(self, visit: Visit, event: RecipientOffered) -> Decision:
         """Judge with the relay window, the mailboxes' sizes, and whom an account has written to before."""
+        refusal = judge_recipient_count(transaction_of(visit).accepted, self.rules)
+        over = None if refusal is None else self._decide_count(visit, refusal)
+        decision = await self._judge_slowly(visit, event)
+        return decision if over is None else _observe(decision, over)
+
+    async def _judge_slowly(self, visit: Visit, event: RecipientOffered) -> Decision:
         path = event.forward_path
         home = self._home_of(visit, path)
         if self._kind(home) is DomainKind.LOCAL:
@@ -108,6 +123,11 @@ class RecipientCheck:
             return await self._judge_quota(resolution)
         decision = self._judge_foreign(visit, path, await self._relay.judge(visit))
         return await self._accounts.judge_recipient(visit, path, decision)
+
+    def _decide_count(self, visit: Visit, refusal: Reply) -> Decision:
+        accepted = transaction_of(visit).accepted
+        facts: Facts = {"recipients": accepted, "max_recipients": self.rules.max_recipients}
+        return Decision(Rule.MAX_RECIPIENTS, refusal, facts)
 
     def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
         """Give the address to look up: the path itself, unless its domain is our own address literal."""
@@ -164,6 +184,14 @@ class RecipientCheck:
 
 def _accept_local(resolution: Resolved) -> Decision:
     return Decision(Rule.LOCAL_RECIPIENT, reply.RECIPIENT_OK, targets=resolution.targets)
+
+
+def _observe(decision: Decision, over: Decision) -> Decision:
+    """Add that a recipient is one too many, to the first accepted one that is."""
+    facts = over.facts
+    if not decision.is_refusal and facts["recipients"] == facts["max_recipients"]:
+        decision.observed = (over, *decision.observed)
+    return decision
 
 
 def _refusal_of(resolution: Resolution) -> tuple[Rule, Reply]:

@@ -53,10 +53,8 @@ class SmtpConnection(Protocol):
         self._received_octets = 0
         self._data_rate = DataRate()
         self._waits = False
-        self._is_pumping = False
-        self._is_stalled = False
+        self._is_pumping = self._is_stalled = self._is_shut = False
         self._is_reading = True
-        self._is_shut = False
 
     # Called by Twisted
 
@@ -218,8 +216,8 @@ class SmtpConnection(Protocol):
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
 
-    def _sign_refusal(self, refusal: Reply) -> Reply:
-        return self.factory.reception.refused_by_session(self.visit, refusal)
+    def _sign_refusal(self, reply: Reply, is_observed: bool = False) -> Reply:
+        return self.factory.reception.refused_by_session(self.visit, reply, is_observed)
 
     def _read_bindings(self) -> dict[str, bytes]:
         return read_bindings(self.transport)
@@ -252,7 +250,10 @@ class SmtpConnection(Protocol):
         elif now >= self.deadline and not self._waits:
             self.end(reply.IDLE_TOO_LONG)
         elif self._sends_too_slowly(now):
-            self.end(reply.DATA_TOO_SLOW)
+            self._data_rate.is_told = is_observed = self.factory.rules.observes_data_rate
+            said = self._sign_refusal(reply.DATA_TOO_SLOW, is_observed)
+            if not is_observed:
+                self.end(said)
 
     def _sends_too_slowly(self, now: float) -> bool:
         """Only while we read: what our own disk delays is not the client's fault."""

@@ -380,7 +380,7 @@ def test_a_small_message_leaves_in_one_write(world: World) -> None:
 
 
 def test_a_large_message_waits_while_the_client_does_not_read(world: World) -> None:
-    large = (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100)
+    large = b"\r\n" + (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100)
     world.fill(large)
     connection, wire = world.log_in()
     connection.pauseProducing()
@@ -392,7 +392,7 @@ def test_a_large_message_waits_while_the_client_does_not_read(world: World) -> N
 
 
 def test_a_client_that_stops_reading_in_a_message_stops_it(world: World) -> None:
-    world.fill((b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100))
+    world.fill(b"\r\n" + (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100))
     connection, wire = world.log_in()
     world.mailboxes.is_slow = True
     connection.dataReceived(b"RETR 1\r\n")
