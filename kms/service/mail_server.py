@@ -48,7 +48,9 @@ EX_UNAVAILABLE = 69
 _SWEEP_SECONDS = 600.0
 _MAILDROP_SECONDS = 30.0
 _FOR_ALL = 0o666
-_TURN_OF_A_THREAD_SECONDS = 0.0005  # of 0.005: the writer's turn comes soon, also beside a reactor under attack
+_TURN_OF_A_THREAD_SECONDS = (
+    0.0005  # of 0.005: the writer's turn comes soon, also beside a reactor under attack
+)
 _GC_THRESHOLDS = (20_000, 20, 50)  # values go by reference counts; the collector is for the rare cycle
 _QUIT_SECONDS = 0.5
 
