@@ -37,6 +37,11 @@ def client_of(transport: Any) -> ClientAddress:
     return address_of(transport.getPeer()) or _LOOPBACK
 
 
+def server_address_of(transport: Any) -> ClientAddress | None:
+    """Say which address of ours the client has connected to."""
+    return address_of(transport.getHost())
+
+
 @attrs.frozen
 class EntranceRules:
     """Who may come in, and how.

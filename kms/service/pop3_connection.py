@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import attrs
@@ -95,10 +96,9 @@ class Pop3Connection(Protocol):
 
     def __init__(self, service: Pop3Service) -> None:
         self._service = service
-        self._is_busy = False  # the pump runs, or waits
+        self._is_busy = self._is_over = False  # busy: the pump runs, or waits
         self._is_blocked = False  # the client does not read
         self._is_deaf = False  # we do not read
-        self._is_over = False
         self._closing_at: float | None = None
         self._writable: Deferred[None] | None = None
         self._mailbox: OpenMailbox | None = None
@@ -118,7 +118,7 @@ class Pop3Connection(Protocol):
             service.settings,
             is_encrypted=service.is_tls_at_once,
             may_send_plain_passwords=service.may_send_plain_passwords(self._client),
-            read_bindings=lambda: read_bindings(self.transport),
+            read_bindings=partial(read_bindings, self.transport),
         )
         service.connection_made(self)
         self.transport.registerProducer(self, True)

@@ -7,6 +7,7 @@ session costs no timer. No decision is made here: the reception answers the even
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,14 +17,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kms.domain import reply
-from kms.domain.address_group import ClientAddress
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession
 from kms.service.channel_bindings import read_bindings
 from kms.service.clock import Clock
 from kms.service.data_rate import DataRate
-from kms.service.entrance import address_of, client_of
+from kms.service.entrance import client_of, server_address_of
 from kms.service.reception import Reception
 from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.tls import describe
@@ -66,11 +66,15 @@ class SmtpConnection(Protocol):
             rules.session,
             is_encrypted=rules.is_tls_at_once,
             may_send_plain_passwords=rules.may_send_plain_passwords(client),
-            read_bindings=self._read_bindings,
+            read_bindings=partial(read_bindings, self.transport),
             sign=self._sign_refusal,
         )
         self.visit = Visit(
-            client, self.session, rules.is_submission, self._describe_tls, self._server_address
+            client,
+            self.session,
+            rules.is_submission,
+            partial(describe, self.transport),
+            partial(server_address_of, self.transport),
         )
         self.transport.registerProducer(self, True)
         factory.live.add(self)
@@ -213,17 +217,8 @@ class SmtpConnection(Protocol):
         self.session.tls_started()
         self.visit.account = None
 
-    def _describe_tls(self) -> str | None:
-        return describe(self.transport)
-
     def _sign_refusal(self, reply: Reply, is_observed: bool = False) -> Reply:
         return self.factory.reception.refused_by_session(self.visit, reply, is_observed)
-
-    def _read_bindings(self) -> dict[str, bytes]:
-        return read_bindings(self.transport)
-
-    def _server_address(self) -> ClientAddress | None:
-        return address_of(self.transport.getHost())
 
     # Time
 
