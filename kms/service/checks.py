@@ -75,6 +75,7 @@ class Checks:
         self.relay.rules = settings.relay_rules
         self.relay.gateway_rules = settings.gateway_rules
         self.accounts.rules = settings.account_rules
+        self.recipients.error_routes = settings.error_routes
         self.senders.rules = self.recipients.rules = self.contents.rules = rules
 
 
@@ -88,7 +89,9 @@ def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState
         clients=clients,
         relay=relay,
         senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, clients, accounts),
-        recipients=RecipientCheck(rules, directory, relay, state.quota, clients, accounts),
+        recipients=RecipientCheck(
+            rules, directory, relay, state.quota, clients, accounts, settings.error_routes
+        ),
         contents=ContentCheck(rules, directory),
         accounts=accounts,
     )

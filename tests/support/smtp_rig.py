@@ -30,6 +30,7 @@ from kms.policy.gateway import GatewayRules
 from kms.policy.limits import ClientLimits
 from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
+from kms.policy.route_table import Refusal, RouteTable
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
 from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
@@ -342,6 +343,11 @@ class SmtpRig:
         self.security_log.lines.flush()
         lines = (self._folder / "security.log").read_text(encoding="ascii").splitlines()
         return [line.split("] ", 1)[1] for line in lines]
+
+
+def routes_giving_back(*keys: str) -> RouteTable:
+    """Make lines of [routes] that refuse mail: "closed"."""
+    return RouteTable(dict.fromkeys(keys, Refusal("closed")), frozenset(DOMAINS.local))
 
 
 def read_content(content: Content) -> bytes:
