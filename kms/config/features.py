@@ -141,7 +141,8 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
         (_works, "connections_per_destination messages_per_connection tls"),
         (_works, "smarthost_auth smarthost_pop3 smarthost_pop3_every"),
-        (_later, "mta_sts dane rate_per_destination archive_to"),
+        (_works, "archive_to rate_per_destination"),
+        (_later, "mta_sts dane"),
     ),
     "dns": ((_works, "nameservers timeout"),),
     "queue": (

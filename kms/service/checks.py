@@ -14,6 +14,7 @@ from twisted.cred.portal import Portal
 from kms.config.settings import Settings
 from kms.ports import Resolver
 from kms.service.account_check import AccountCheck, AccountCounts
+from kms.service.archive import Archive
 from kms.service.client_check import ClientCheck
 from kms.service.client_ledger import ClientLedger
 from kms.service.content_check import ContentCheck
@@ -59,6 +60,7 @@ class Checks:
         recipients: decide about RCPT.
         contents: decide at the end of a content.
         accounts: decide about the limits of a login.
+        archive: who gets a copy of what they let pass.
     """
 
     clients: ClientCheck
@@ -67,11 +69,13 @@ class Checks:
     recipients: RecipientCheck
     contents: ContentCheck
     accounts: AccountCheck
+    archive: Archive
 
     def use(self, settings: Settings) -> None:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
         self.clients.limits = settings.client_limits
+        self.archive.address = settings.delivery.archive_to
         self.relay.rules = settings.relay_rules
         self.relay.gateway_rules = settings.gateway_rules
         self.accounts.rules = settings.account_rules
@@ -94,4 +98,5 @@ def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState
         ),
         contents=ContentCheck(rules, directory),
         accounts=accounts,
+        archive=Archive(directory, settings.delivery.archive_to),
     )

@@ -280,6 +280,8 @@ class Reception:
         content = transaction.content
         assert content is not None
         sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
+        if self._checks.archive.address is not None:
+            recipients = self._checks.archive.add_copy(recipients)
         is_utf8 = is_8bit and not header.isascii()
         if is_utf8 and not visit.session.is_smtputf8:
             is_utf8 = False

@@ -198,3 +198,45 @@ def test_a_large_message_goes_out_exact(start_kms: StartKms, clients: Clients, f
 
     wait_until(lambda: len(arrived()) == 1, what=kms.everything)
     assert arrived()[0].endswith(message)
+
+
+def test_the_archive_has_a_copy_of_what_comes_and_goes_and_nobody_hears_of_it(
+    start_kms: StartKms, clients: Clients, far: Postfix
+) -> None:
+    kms = start_kms({"delivery": {"archive_to": "archive@example.test"}})
+    kms.add_user("archive@example.test")
+    outgoing = ("box@far.test", ALICE)
+    incoming = (ALICE, "friend@far.test")
+    for recipient, sender in (outgoing, incoming, ("bob@example.test", ALICE)):
+        sent = clients.swaks(
+            kms.smtp, recipient, "--header", f"Subject: to {recipient}", source=OFFICE, sender=sender
+        )
+        assert sent.status == 0, sent.text
+    wait_until(lambda: len(kms.messages("archive@example.test")) == 3, what=kms.everything)
+    copies = b"\n".join(kms.messages("archive@example.test"))
+    for recipient in ("box@far.test", ALICE, "bob@example.test"):
+        assert f"Subject: to {recipient}".encode() in copies
+    assert b"Return-Path: <friend@far.test>" in copies
+    wait_until(lambda: b"Subject: to alice" in kms.messages(ALICE)[0], what=kms.everything)
+    wait_until(lambda: kms.queue_length() == 0, what=kms.everything)
+
+    kms.ctl("user", "disable", "archive@example.test")
+    assert clients.swaks(kms.smtp, "bob@example.test", source=OFFICE, sender=ALICE).status == 0
+    kms.wait_for_log("mail", "status=bounced")
+    wait_until(lambda: kms.queue_length() == 0, what=kms.everything)
+    assert len(kms.messages("bob@example.test")) == 2
+    assert len(kms.messages(ALICE)) == 1
+
+
+def test_what_is_beyond_the_rate_of_a_domain_waits_without_an_attempt(
+    start_kms: StartKms, clients: Clients, far: Postfix
+) -> None:
+    kms = start_kms({"delivery": {"rate_per_destination": "1"}})
+    before = len(far.messages("box@far.test"))
+    for _ in range(2):
+        assert clients.swaks(kms.smtp, "box@far.test", *SUBJECT, source=OFFICE).status == 0
+    wait_until(lambda: len(far.messages("box@far.test")) == before + 1, what=kms.everything)
+    wait_until(lambda: kms.queue_length() == 1, what=kms.everything)
+    assert "status=deferred" not in kms.log("mail")
+    [row] = kms.ctl_json("queue", "list")  # type: ignore[misc]
+    assert (row["attempts"], row["state"]) == (0, "waiting")

@@ -34,6 +34,7 @@ from kms.policy.route_table import Refusal, RouteTable
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
 from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
+from kms.service.archive import Archive
 from kms.service.checks import Checks, LiveState
 from kms.service.client_check import ClientCheck
 from kms.service.client_ledger import ClientLedger
@@ -225,7 +226,10 @@ class SmtpRig:
             self.account_counts,
         )
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.clients, self.relay, self.senders, self.recipients, contents, self.accounts)
+        self.archive = Archive(self.directory)
+        self.checks = Checks(
+            self.clients, self.relay, self.senders, self.recipients, contents, self.accounts, self.archive
+        )
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
         LimitEffects(self.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, self.quota, self.directory)
