@@ -1,9 +1,10 @@
 """How many messages an hour go to one recipient domain (`rate_per_destination`).
 
-Each attempt gets the instant from which it may be made: now, or, where the hour is full, the first at which another has
-left it. Instants are given in the order of asking, so what waits goes out in that order, evenly with what went before.
-An attempt keeps its instant until it was made; a further attempt gets another. Pure: `now` is a parameter, and nothing
-outlives the process (the queue's own times do).
+Each attempt gets the instant from which it may be made: now, or, where the hour is full, the first at which another
+has left it. Instants are given in the order of asking, so what waits goes out in that order, evenly with what went
+before. An attempt keeps its instant until it was made; a further attempt gets another. Pure: `now` is a parameter,
+and nothing outlives the process (the queue's own times do). A message whose instant passed while the queue was paused
+goes at once.
 Flow: service/withholding.py asks for each recipient elsewhere, before an attempt.
 """
 

@@ -29,6 +29,7 @@ from kms.domain.dns_answer import Addresses
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed, Outcome
+from kms.domain.reply import Reply
 from kms.ports import Resolver
 from kms.protocol.client_events import EndCause, SessionEnded, SmtpClientSettings
 from kms.protocol.outgoing_message import OutgoingMessage
@@ -42,9 +43,9 @@ from kms.service.client_connection import (
 )
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
+from kms.service.content_conversion import convert_content, read_content
 from kms.service.dead_addresses import DeadAddresses
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
-from kms.store.bodies import read_chunks
 
 NOWHERE = "none"
 CONNECT_TIME = timedelta(seconds=30)
@@ -104,7 +105,7 @@ class RemoteDelivery:
         self._dead = DeadAddresses(clock)
         self._logins = Pop3Logins(clock, connector, client_tls, resolver)
         self._pool = ConnectionPool(clock, settings.pool)
-        self._tools = ConnectionTools(clock, self._pool, read_chunks, run_in_thread)
+        self._tools = ConnectionTools(clock, self._pool, read_content, run_in_thread)
         self._log = Logger(namespace="kms.delivery")
 
     @property
@@ -118,7 +119,8 @@ class RemoteDelivery:
         """See `kms.ports.Sender`.
 
         Where a hop lacks SMTPUTF8, whoever needs it is tried at the others (RFC 6531 3.2); a hop that does not
-        answer may have it, so then the outcome is to be deferred.
+        answer may have it, so then the outcome is to be deferred. The same where a hop lacks 8BITMIME and the
+        content cannot be converted.
         """
         message, refused = OutgoingMessage.prepare(envelope, recipients, content)
         outcomes: dict[int, Outcome] = {number: Failed(reply, NOWHERE) for number, reply in refused.items()}
@@ -135,10 +137,13 @@ class RemoteDelivery:
             found = hop.addresses or await self._find_addresses(hop, failures)
             for address in self._dead.sort(found, hop.port):
                 outcomes = await self._log_in_and_offer(hop, address, message, content, failures)
+                if outcomes is not None and message.is_8bit and _lacking(replies.NEEDS_CONVERSION, outcomes):
+                    outcomes = await self._offer_converted(hop, address, message, content, failures)
                 if outcomes is None:
                     continue
                 settled.update(outcomes)
-                left = _lacking_utf8(outcomes) if message.international else ()
+                left = _lacking(replies.NEEDS_SMTPUTF8, outcomes) if message.international else ()
+                left = left or (_lacking(replies.NEEDS_CONVERSION, outcomes) if message.is_8bit else ())
                 if not left:
                     return settled
                 message = message.only(left)
@@ -146,6 +151,20 @@ class RemoteDelivery:
         if transient or not settled:
             settled.update(dict.fromkeys(message.rcpt_commands, (transient or failures)[-1]))
         return settled
+
+    async def _offer_converted(
+        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+    ) -> dict[int, Outcome] | None:
+        """Offer the message to a server without 8BITMIME once more, in seven bits."""
+        where = _where(hop, address)
+        try:
+            converted = await convert_content(message, content, self._tools.run_in_thread)
+        except OSError as error:
+            self._log.error("A message could not be read for {where}: {error}", where=where, error=error)
+            return dict.fromkeys(message.rcpt_commands, Deferred(replies.CONTENT_UNREADABLE, NOWHERE))
+        if converted is None:
+            return dict.fromkeys(message.rcpt_commands, Failed(replies.NEEDS_CONVERSION, where))
+        return await self._log_in_and_offer(hop, address, *converted, failures)
 
     async def _find_addresses(self, hop: NextHop, failures: list[Outcome]) -> tuple[str, ...]:
         """Look a smarthost up; whatever the DNS says, a name without addresses only defers."""
@@ -267,9 +286,9 @@ class _FactoryOfOne(Factory):
         return self._connection
 
 
-def _lacking_utf8(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
+def _lacking(why: Reply, outcomes: dict[int, Outcome]) -> tuple[int, ...]:
     """Recipients whom this server cannot serve, and another one of the destination perhaps can."""
-    return tuple(number for number, outcome in outcomes.items() if outcome.reply is replies.NEEDS_SMTPUTF8)
+    return tuple(number for number, outcome in outcomes.items() if outcome.reply is why)
 
 
 def _refused_by_policy(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
