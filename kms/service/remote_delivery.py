@@ -15,13 +15,9 @@ from datetime import timedelta
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from kms.domain import reply as replies
 from kms.domain.content import Content
@@ -31,20 +27,18 @@ from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed, Outcome
 from kms.domain.reply import Reply
 from kms.ports import Resolver
-from kms.protocol.client_events import EndCause, SessionEnded, SmtpClientSettings
+from kms.protocol.client_events import EndCause, SessionEnded
 from kms.protocol.outgoing_message import OutgoingMessage
-from kms.protocol.remote_reply import quote
-from kms.protocol.smtp_client import SmtpClientSession
 from kms.service.client_connection import (
     ClientConnection,
     ConnectionTools,
     RunInThread,
-    describe,
 )
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
 from kms.service.content_conversion import convert_content, read_content
 from kms.service.dead_addresses import DeadAddresses
+from kms.service.dialer import Dialer, key_of, name_hop
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
 
 NOWHERE = "none"
@@ -98,14 +92,11 @@ class RemoteDelivery:
         resolver: Resolver,
         run_in_thread: RunInThread,
     ) -> None:
-        self._settings = settings
-        self._connector = connector
-        self._client_tls = client_tls
         self._resolver = resolver
-        self._dead = DeadAddresses(clock)
         self._logins = Pop3Logins(clock, connector, client_tls, resolver)
         self._pool = ConnectionPool(clock, settings.pool)
         self._tools = ConnectionTools(clock, self._pool, read_content, run_in_thread)
+        self._dialer = Dialer(settings.helo_name, connector, client_tls, self._tools, DeadAddresses(clock))
         self._log = Logger(namespace="kms.delivery")
 
     @property
@@ -135,8 +126,8 @@ class RemoteDelivery:
         settled: dict[int, Outcome] = {}
         for hop in hops:
             found = hop.addresses or await self._find_addresses(hop, failures)
-            for address in self._dead.sort(found, hop.port):
-                outcomes = await self._log_in_and_offer(hop, address, message, content, failures)
+            for address, opened in await self._dialer.reach(hop, found, failures):
+                outcomes = await self._log_in_and_offer(hop, address, message, content, failures, opened)
                 if outcomes is not None and message.is_8bit and _lacking(replies.NEEDS_CONVERSION, outcomes):
                     outcomes = await self._offer_converted(hop, address, message, content, failures)
                 if outcomes is None:
@@ -156,7 +147,7 @@ class RemoteDelivery:
         self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
     ) -> dict[int, Outcome] | None:
         """Offer the message to a server without 8BITMIME once more, in seven bits."""
-        where = _where(hop, address)
+        where = name_hop(hop, address)
         try:
             converted = await convert_content(message, content, self._tools.run_in_thread)
         except OSError as error:
@@ -179,15 +170,21 @@ class RemoteDelivery:
         return ()
 
     async def _log_in_and_offer(
-        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+        self,
+        hop: NextHop,
+        address: str,
+        message: OutgoingMessage,
+        content: Content,
+        failures: list[Outcome],
+        opened: ClientConnection | None = None,
     ) -> dict[int, Outcome] | None:
         """Offer the message, after a POP3 login where the hop asks for one; a 5.7.x refusal gets one more of both."""
         login = hop.pop3
         if login is None:
-            return await self._offer_to(hop, address, message, content, failures)
+            return await self._offer_to(hop, address, message, content, failures, opened)
         refusal = await self._logins.ensure(login)
         if refusal is not None:
-            failures.append(Deferred(refusal, _where(hop, address)))
+            failures.append(Deferred(refusal, name_hop(hop, address)))
             return None
         seen = self._logins.count(login)
         outcomes = await self._offer_to(hop, address, message, content, failures)
@@ -196,7 +193,7 @@ class RemoteDelivery:
             return outcomes
         refusal = await self._logins.renew(login, seen)
         if refusal is not None:
-            failures.append(Deferred(refusal, _where(hop, address)))
+            failures.append(Deferred(refusal, name_hop(hop, address)))
         else:
             self._drop_kept(hop, address)
             again = await self._offer_to(hop, address, message.only(refused), content, failures)
@@ -206,20 +203,26 @@ class RemoteDelivery:
 
     def _drop_kept(self, hop: NextHop, address: str) -> None:
         """Have the next message open a connection of its own: some servers judge the client but once."""
-        kept = self._pool.take(_key(hop, address))
+        kept = self._pool.take(key_of(hop, address))
         if kept is not None:
             kept.quit()
 
     async def _offer_to(
-        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+        self,
+        hop: NextHop,
+        address: str,
+        message: OutgoingMessage,
+        content: Content,
+        failures: list[Outcome],
+        opened: ClientConnection | None = None,
     ) -> dict[int, Outcome] | None:
         """Offer the message at one address; None when the server has not looked at it."""
-        kept = self._pool.take(_key(hop, address))
+        kept = None if opened else self._pool.take(key_of(hop, address))
         if isinstance(kept, ClientConnection):
             ended = await kept.transact(message, content)
             if ended.was_considered:
                 return ended.outcomes
-        connection = await self._connect(hop, address, failures)
+        connection = await self._connect(hop, address, failures, opened)
         if connection is None:
             return None
         ended = await connection.transact(message, content)
@@ -228,62 +231,25 @@ class RemoteDelivery:
         failures.append(next(iter(ended.outcomes.values())))
         return None
 
-    async def _connect(self, hop: NextHop, address: str, failures: list[Outcome]) -> ClientConnection | None:
+    async def _connect(
+        self, hop: NextHop, address: str, failures: list[Outcome], opened: ClientConnection | None
+    ) -> ClientConnection | None:
         """Open a session; in clear text at the second try, where TLS fails and need not be."""
-        made = await self._open(hop, address, hop.tls)
+        made = await self._dialer.open(hop, address, hop.tls, opened)
         may_go_clear = hop.tls is TlsPolicy.OPPORTUNISTIC and not hop.is_tls_at_once
+        where = name_hop(hop, address)
         if isinstance(made, SessionEnded) and made.cause is EndCause.TLS and may_go_clear:
             self._log.info(
                 "TLS with {where} failed, going on without: {reply}", where=hop.host, reply=made.reply
             )
-            made = await self._open(hop, address, TlsPolicy.OFF)
+            made = await self._dialer.open(hop, address, TlsPolicy.OFF)
         if isinstance(made, ClientConnection):
+            if made.shows_password:
+                self._log.warn("The password for {where} went out in clear text", where=where)
             return made
-        where = _where(hop, address)
         is_final = made.cause is EndCause.REFUSED and made.reply.is_permanent
         failures.append(Failed(made.reply, where) if is_final else Deferred(made.reply, where))
         return None
-
-    async def _open(self, hop: NextHop, address: str, tls: TlsPolicy) -> ClientConnection | SessionEnded:
-        if self._pool.is_closed:
-            return SessionEnded(EndCause.LOST, replies.CONNECTION_LOST)
-        where = _where(hop, address)
-        settings = SmtpClientSettings(self._settings.helo_name, where, tls, hop.credentials, hop.is_lmtp)
-        connection = ClientConnection(
-            SmtpClientSession(settings, is_encrypted=hop.is_tls_at_once),
-            _key(hop, address),
-            self._tools,
-            lambda: self._client_tls.creator_for(hop.host, hop.tls),
-            is_tls_at_once=hop.is_tls_at_once,
-        )
-        try:
-            await self._connector(address, hop.port).connect(_FactoryOfOne(connection))
-        except (CancelledError, ConnectingCancelledError):
-            raise
-        except Exception as error:  # whatever it is, it is no reason to lose mail
-            self._dead.add(address, hop.port)
-            return SessionEnded(EndCause.LOST, quote(replies.NO_HOST_ANSWERED, describe(Failure(error))))
-        self._dead.remove(address, hop.port)
-        if self._pool.is_closed:
-            connection.abort()
-        ended = await connection.ready
-        if ended is not None:
-            return ended
-        if connection.shows_password:
-            self._log.warn("The password for {where} went out in clear text", where=where)
-        return connection
-
-
-class _FactoryOfOne(Factory):
-    """Builds the one protocol that was made for the connection."""
-
-    noisy = False
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: object) -> ClientConnection:
-        return self._connection
 
 
 def _lacking(why: Reply, outcomes: dict[int, Outcome]) -> tuple[int, ...]:
@@ -298,11 +264,3 @@ def _refused_by_policy(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
         for number, outcome in outcomes.items()
         if isinstance(outcome, Failed) and outcome.reply.status and outcome.reply.status.subject == 7
     )
-
-
-def _where(hop: NextHop, address: str) -> str:
-    return f"{hop.host}[{address}]" if hop.is_local_socket else f"{hop.host}[{address}]:{hop.port}"
-
-
-def _key(hop: NextHop, address: str) -> tuple[object, ...]:
-    return (hop.host, address, hop.port, hop.tls, hop.is_tls_at_once, hop.is_lmtp, hop.credentials, hop.pop3)
