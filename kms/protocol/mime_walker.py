@@ -19,6 +19,7 @@ from kms.domain.message import MAX_HEADER_OCTETS, find_fields
 MAX_LINE_OCTETS = 998
 _PIECE_OCTETS = 64 * 1024
 _MAX_DEPTH = 50
+_MAX_ENTITIES = 10_000
 _TYPE = re.compile(rb"([^\s/;]+)/([^\s/;]+)")
 _BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"([^"\\]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _IDENTITY = frozenset((b"", b"7bit", b"8bit", b"binary"))
@@ -136,12 +137,12 @@ class MimeWalker:
         in_digest = bool(self._open) and not self._is_message and self._open[-1].is_digest
         entity = _classify(self._count, header, self._is_message, in_digest)
         self._count += 1
+        if self._count > _MAX_ENTITIES or len(self._open) > _MAX_DEPTH:
+            raise CannotConvert("it has too many parts, or they are nested too deep")
         self._now, self._is_aside = entity, entity.kind is Kind.MULTIPART
         self._visitor.begin(entity, has_body)
         if entity.kind is Kind.MULTIPART:
             self._open.append(entity)
-            if len(self._open) > _MAX_DEPTH:
-                raise CannotConvert("its parts are nested too deep")
         elif entity.kind is Kind.MESSAGE and has_body:
             self._header, self._is_message = bytearray(), True
 

@@ -242,8 +242,8 @@ def test_what_is_beyond_the_rate_of_a_domain_waits_without_an_attempt(
     wait_until(lambda: len(far.messages("box@far.test")) == before + 1, what=kms.everything)
     wait_until(lambda: kms.queue_length() == 1, what=kms.everything)
     assert "status=deferred" not in kms.log("mail")
-    rows: Any = kms.ctl_json("queue", "list")
-    assert [(row["attempts"], row["state"]) for row in rows] == [(0, "waiting")]
+    row: Any = kms.ctl_json("queue", "list")
+    assert (row["attempts"], row["state"]) == (0, "waiting")
 
 
 @pytest.fixture
@@ -292,7 +292,9 @@ def test_a_server_of_seven_bits_gets_a_text_that_reads_the_same(
     assert isinstance(plain, EmailMessage)
     assert isinstance(html, EmailMessage)
     assert plain.get_content() == TEXT * lines
-    assert html.get_content() == CYRILLIC * lines
+    assert (
+        html.get_content().replace("\r\n", "\n") == CYRILLIC * lines
+    )  # in base64 a line ends as on the wire
     assert plain["Content-Transfer-Encoding"] == "quoted-printable"
     assert html["Content-Transfer-Encoding"] == "base64"
 

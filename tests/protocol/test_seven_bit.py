@@ -164,6 +164,7 @@ SEALED = {
     "no boundary": HEAD + b"Content-Type: multipart/mixed\r\n\r\n" + ROSE,
     "no part": multipart(before=ROSE + b"\r\n"),
     "no delimiter": HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + ROSE,
+    "too many parts": multipart(*[b""] * 10_000, part(ROSE)),
     "nested too deep": HEAD
     + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(60))
     + b"\r\n" + ROSE,
