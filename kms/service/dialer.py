@@ -74,11 +74,13 @@ class Dialer:
             The addresses; with the first the connection to it, where a race has opened one. A hop that wants a login
             elsewhere first is not connected to.
         """
+        if len(addresses) == 1:
+            return [(addresses[0], None)]
         pool = self.tools.pool
         order = self.dead.sort(_interleave(addresses), hop.port)
         order.sort(key=lambda address: not pool.has(key_of(hop, address)))
         opened: ClientConnection | None = None
-        if len(order) > 1 and hop.pop3 is None and not pool.is_closed and not pool.has(key_of(hop, order[0])):
+        if order and hop.pop3 is None and not pool.is_closed and not pool.has(key_of(hop, order[0])):
             order, opened = await self._race(hop, order, failures)
         return [(address, None if number else opened) for number, address in enumerate(order)]
 

@@ -417,6 +417,18 @@ def test_a_rate_holds_one_domain_of_a_message_back_and_not_the_other(start: Star
     ]  # fmt: skip
 
 
+def test_a_rate_of_a_reload_counts_from_the_next_attempt_on(start: Start) -> None:
+    sender = AddressedSender()
+    side = start(sender)
+    for rate, sent in ((0, 2), (1, 3), (0, 5)):
+        delivery = attrs.evolve(side.settings.delivery, rate_per_destination=rate)
+        side.control.use(attrs.evolve(side.settings, delivery=delivery))
+        side.accept(FAR)
+        side.accept(FAR)
+        side.advance()
+        assert len(sender.sent) == sent
+
+
 def test_a_restart_keeps_the_times_of_those_who_wait(start: Start) -> None:
     sender = AddressedSender()
     side = start(sender)
