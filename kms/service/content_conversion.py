@@ -40,19 +40,34 @@ def read_content(content: FileContent) -> Iterator[bytes]:
     return read_chunks(content)
 
 
-async def convert_content(
-    message: OutgoingMessage, content: Content, run_in_thread: RunInThread
-) -> tuple[OutgoingMessage, Content] | None:
-    """Make a message of seven bits of another; None where that cannot be done. OSError: the file cannot be read."""
-    try:
-        if isinstance(content, InlineContent):
-            converted: Content = _convert_inline(content)
-        else:
-            converted = await _convert_file(content, run_in_thread)
-    except CannotConvert:
-        return None
-    data = converted.data if isinstance(converted, InlineContent) else None
-    return attrs.evolve(message, octets=converted.octets, is_8bit=False, data=data), converted
+@attrs.define
+class Conversion:
+    """A content in seven bits, made when it is first wanted, once for all servers that a message is offered to."""
+
+    content: Content
+    _run_in_thread: RunInThread
+    _is_made: bool = False
+    _made: Content | None = None
+
+    async def apply(self, message: OutgoingMessage) -> tuple[OutgoingMessage, Content] | None:
+        """Make a message of seven bits of another; None where that cannot be. OSError: the file cannot be read."""
+        if not self._is_made:
+            self._made = await self._convert()
+            self._is_made = True
+        made = self._made
+        if made is None:
+            return None
+        data = made.data if isinstance(made, InlineContent) else None
+        return attrs.evolve(message, octets=made.octets, is_8bit=False, data=data), made
+
+    async def _convert(self) -> Content | None:
+        content = self.content
+        try:
+            if isinstance(content, InlineContent):
+                return _convert_inline(content)
+            return await _convert_file(content, self._run_in_thread)
+        except CannotConvert:
+            return None
 
 
 def _convert_inline(content: InlineContent) -> InlineContent:

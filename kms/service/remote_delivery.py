@@ -36,7 +36,7 @@ from kms.service.client_connection import (
 )
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
-from kms.service.content_conversion import convert_content, read_content
+from kms.service.content_conversion import Conversion, read_content
 from kms.service.dead_addresses import DeadAddresses
 from kms.service.dialer import Dialer, key_of, name_hop
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
@@ -124,12 +124,14 @@ class RemoteDelivery:
     ) -> dict[int, Outcome]:
         failures: list[Outcome] = []
         settled: dict[int, Outcome] = {}
+        conversion: Conversion | None = None
         for hop in hops:
             found = hop.addresses or await self._find_addresses(hop, failures)
             for address, opened in await self._dialer.reach(hop, found, failures):
                 outcomes = await self._log_in_and_offer(hop, address, message, content, failures, opened)
                 if outcomes is not None and message.is_8bit and _lacking(replies.NEEDS_CONVERSION, outcomes):
-                    outcomes = await self._offer_converted(hop, address, message, content, failures)
+                    conversion = conversion or Conversion(content, self._tools.run_in_thread)
+                    outcomes = await self._offer_converted(hop, address, message, conversion, failures)
                 if outcomes is None:
                     continue
                 settled.update(outcomes)
@@ -144,12 +146,17 @@ class RemoteDelivery:
         return settled
 
     async def _offer_converted(
-        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+        self,
+        hop: NextHop,
+        address: str,
+        message: OutgoingMessage,
+        conversion: Conversion,
+        failures: list[Outcome],
     ) -> dict[int, Outcome] | None:
         """Offer the message to a server without 8BITMIME once more, in seven bits."""
         where = name_hop(hop, address)
         try:
-            converted = await convert_content(message, content, self._tools.run_in_thread)
+            converted = await conversion.apply(message)
         except OSError as error:
             self._log.error("A message could not be read for {where}: {error}", where=where, error=error)
             return dict.fromkeys(message.rcpt_commands, Deferred(replies.CONTENT_UNREADABLE, NOWHERE))
