@@ -226,3 +226,10 @@ def test_routes_have_the_tls_policy_but_for_a_socket_of_this_machine() -> None:
     found = [target.tls if isinstance(target, NextHop) else None for target in lines.values()]
     assert found == [TlsPolicy.REQUIRE, TlsPolicy.OFF, None]
     assert table.route_table.local_domains == {"example.org"}
+
+
+def test_routes_are_asked_at_rcpt_only_where_one_refuses() -> None:
+    assert read("[routes]\na.test = smtp:x.test\n").error_routes is None
+    found = read("[routes]\na.test = smtp:x.test\nb.test = error:gone\n").error_routes
+    assert found is not None
+    assert set(found.lines) == {"a.test", "b.test"}
