@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run check test e2e crash power-cut bench fuzz load backlog clean
+.PHONY: run check test e2e crash power-cut bench fuzz load logins backlog clean
 
 run: .venv/installed
 	@etc/demo/start
@@ -47,7 +47,11 @@ fuzz: .venv/dev
 load: .venv/dev
 	ulimit -n 20000 && $(BIN)/python -m tests.load $(LOAD)
 
-# 100,000 deferred messages: time of a restart, of the first page, and memory.
+# What a password guesser learns, how far he comes, and what he costs others.
+logins: .venv/dev
+	$(BIN)/python -m tests.load.logins
+
+# 100,000 deferred messages: time of a restart, of the first page, memory, and how fast mail is accepted beside them.
 backlog: .venv/dev
 	$(BIN)/python -m tests.load.backlog $(BACKLOG)
 

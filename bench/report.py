@@ -5,6 +5,7 @@ from statistics import median
 import attrs
 
 from bench.scenarios import Figures, Sizes
+from tests.load.deferred import LEAST_RATIO
 
 Rounds = dict[str, list[Figures]]
 """Server name, and its figures of each round."""
@@ -75,7 +76,7 @@ def comparison(rounds: Rounds, server: str) -> tuple[list[str], list[str]]:
 
 
 def bounds(rounds: Rounds, sizes: Sizes) -> tuple[list[str], list[str]]:
-    """What is bound by a figure and not by a ratio: memory."""
+    """What is bound by a figure and not by a ratio to Postfix: memory, and accepting beside a backlog."""
     lines = ["| bound | Postfix | kms | must | |", "|---|---|---|---|---|"]
     missed: list[str] = []
 
@@ -98,4 +99,13 @@ def bounds(rounds: Rounds, sizes: Sizes) -> tuple[list[str], list[str]]:
         held, each = middle(rounds["kms"], "idle held"), middle(rounds["kms"], "idle KiB")
         add("idle sessions held", "-", f"{held:,.0f}", f"{sizes.idle:,}", held >= sizes.idle)
         add("an idle session", "-", f"{each:.2f} KiB", f"at most {MAX_IDLE_KIB} KiB", each <= MAX_IDLE_KIB)
+    if "backlog ratio" in first:
+        ratio = middle(rounds["kms"], "backlog ratio")
+        add(
+            f"accepting beside {sizes.backlog:,} deferred messages, against none",
+            "-",
+            f"{ratio:.2f}",
+            f"at least {LEAST_RATIO:g}",
+            ratio >= LEAST_RATIO,
+        )
     return lines, missed

@@ -1,5 +1,6 @@
 """What is measured: each family is one turn of one server, and gives figures by name."""
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import attrs
 
 from bench.load import Load, MemoryWatch, Sink, Smtpload, memory_kib
 from bench.servers import Server, make_empty
+from tests.load.deferred import compare_accepting, middle_ratio
 
 MEGABYTE = 1024 * 1024
 
@@ -20,9 +22,11 @@ class Sizes:
     latency: int = 3_000
     large: int = 20
     idle: int = 10_000
+    backlog: int = 20_000
+    beside_backlog: int = 3_000
 
 
-SMOKE = Sizes(inbound=400, relay=1_000, latency=300, large=4, idle=500)
+SMOKE = Sizes(inbound=400, relay=1_000, latency=300, large=4, idle=500, backlog=1_000, beside_backlog=300)
 
 Figures = dict[str, float]
 
@@ -103,6 +107,14 @@ class Turn:
             lambda: after.append(memory_kib(self.server.pids())),
         )
         return {"idle held": held, "idle KiB": (after[0] - before) / max(held, 1)}
+
+    def backlog(self) -> Figures:
+        """Accepted beside deferred messages, against the same server without them; two turns of each."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            pairs = compare_accepting(
+                Path(folder), self.smtpload, self.sizes.backlog, self.sizes.beside_backlog, rounds=2
+            )
+        return {"backlog ratio": middle_ratio(pairs), "backlog rate": pairs[-1][1]}
 
     def run(self, family: str) -> Figures:
         """One turn, stopped whatever happens."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kms.domain.content import Content
-from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer
+from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer, TextAnswer, TlsaAnswer
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Outcome
@@ -33,6 +33,14 @@ class Resolver(Protocol):
 
     async def lookup_names(self, address: str) -> NamesAnswer:
         """Find the PTR records of an IP address, CNAMEs followed (RFC 2317)."""
+        ...
+
+    async def lookup_texts(self, name: str) -> TextAnswer:
+        """Find the TXT records of `name`, CNAMEs followed."""
+        ...
+
+    async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
+        """Find the TLSA records of a TCP port of `host` (RFC 6698 3), CNAMEs followed."""
         ...
 
 

@@ -7,8 +7,12 @@ from typing import Any
 import click
 
 from kms.cli import failure
+from kms.cli.connection import is_running
 from kms.cli.failure import CommandFailed
+from kms.cli.online import OnlineServer
 from kms.cli.session import Session, make_table, pass_session
+from kms.config.loader import load_settings
+from kms.config.problems import ConfigError
 
 
 @click.group()
@@ -51,6 +55,41 @@ def remove(session: Session, address: str) -> None:
     with session.administration() as administration:
         facts = administration.remove_alias(address)
     session.emit(facts, f"{facts['address']} was removed")
+
+
+@alias.command("load")
+@pass_session
+def load(session: Session) -> None:
+    """Check [domains] aliases_file, and let the running server read it; a wrong one (status 65) changes nothing."""
+    facts = load_file(session)
+    what = "are in force" if facts["is_loaded"] else "are right; no server runs, the next one reads them"
+    session.emit(facts, f"{facts['path']}: {facts['aliases']} aliases {what}")
+
+
+def load_file(session: Session) -> dict[str, Any]:
+    """Do what `alias load` and `newaliases` do.
+
+    Returns:
+        `path`, `aliases` (how many), `is_loaded` by a running server.
+
+    Raises:
+        CommandFailed: 65 with every bad line, 78 where the configuration is wrong or names no such file.
+    """
+    try:
+        settings = load_settings(session.config)
+    except ConfigError as error:
+        is_own = any(problem.file == str(session.config) for problem in error.problems)
+        status = failure.BAD_CONFIGURATION if is_own else failure.BAD_DATA
+        raise CommandFailed(status, *map(str, error.problems)) from None
+    if settings.domains.aliases_file is None:
+        raise CommandFailed(
+            failure.BAD_CONFIGURATION,
+            f"{session.config}: [domains] aliases_file is not set, so no such file is read",
+        )
+    if is_running(settings.control_socket):
+        return {**OnlineServer(settings.control_socket).load_aliases_file(), "is_loaded": True}
+    path = str(settings.domains.aliases_file)
+    return {"path": path, "aliases": len(settings.file_aliases), "is_loaded": False}
 
 
 @alias.command("resolve")

@@ -22,6 +22,7 @@ from kms.config.settings import Settings
 from kms.domain.address_group import parse_client_address
 from kms.store import administration, fsck, relay_windows
 from kms.store.accounts import AccountError
+from kms.store.bodies import require_database
 from kms.store.credentials import PasswordError, Verifiers, make_verifiers
 from kms.store.data_folder import DataFolder
 from kms.store.history import tell_why
@@ -43,10 +44,14 @@ class OfflineStore:
         become_owner(self._settings.server.data_dir)
         try:
             self._folder.open()
+        except StoreError as error:
+            raise CommandFailed(failure.TRY_AGAIN, str(error)) from None
+        try:
+            require_database(self._settings.database_path, self._settings.spool_dir)
             self._connection = open_database(self._settings.database_path)
         except StoreError as error:
             self._folder.close()
-            raise CommandFailed(failure.TRY_AGAIN, str(error)) from None
+            raise CommandFailed(failure.UNAVAILABLE, str(error)) from None
         return self
 
     def __exit__(

@@ -61,6 +61,10 @@ class OnlineServer:
         """See `Administration`."""
         return cast(_Facts, self._call("GET", f"aliases/{_part(address)}/targets"))
 
+    def load_aliases_file(self) -> _Facts:
+        """Let it read the aliases file anew; raises CommandFailed where that has faults."""
+        return cast(_Facts, self._call("POST", "aliases-file/load"))
+
     def list_windows(self) -> list[_Facts]:
         """See `Administration`."""
         return cast(list[_Facts], self._call("GET", "windows"))

@@ -16,7 +16,8 @@ import attrs
 
 from kms.config.checks import public_listeners
 from kms.config.settings import Settings
-from kms.domain.account import Account
+from kms.config.sni_folder import find_pairs
+from kms.domain.account import Account, Directory
 from kms.domain.address import Mailbox
 from kms.policy.recipient import Resolved, resolve_recipient
 from kms.store import administration
@@ -28,17 +29,23 @@ _MAKE_ONE = "make one with kmsctl user add"
 
 
 def find_certificate_risks(settings: Settings, now: datetime) -> Iterator[str]:
-    """Name what mail programs will not like about the certificate."""
-    path = settings.tls.certificate
+    """Name what mail programs will not like about the certificates."""
+    path, folder = settings.tls.certificate, settings.tls.sni_dir
     ports = ", ".join(public_listeners(settings))
-    if path is None:
-        if ports:
-            yield (
-                f"[tls] certificate: none is set, so a self-signed one is shown on public ports ({ports}); "
-                "mail programs warn of it"
-            )
-        return
-    about = f"[tls] certificate: {path}"
+    if path is not None:
+        yield from _find_risks_of_one("certificate", path, ports, now)
+    elif ports:
+        yield (
+            f"[tls] certificate: none is set, so a self-signed one is shown on public ports ({ports}); "
+            "mail programs warn of it"
+        )
+    if folder is not None:
+        for certificate, _ in find_pairs(folder).values():
+            yield from _find_risks_of_one("sni_dir", certificate, ports, now)
+
+
+def _find_risks_of_one(name: str, path: Path, ports: str, now: datetime) -> Iterator[str]:
+    about = f"[tls] {name}: {path}"
     try:
         is_self_signed, ends_at = _read_certificate(path)
     except (OSError, ValueError) as error:
@@ -84,12 +91,23 @@ def _find_postmaster_risks(settings: Settings, connection: Connection) -> Iterat
         if problem:
             yield f"[server] postmaster: {postmaster}: {problem}; the first account gets that mail"
     yield from _find_lost_accounts(settings, accounts.values())
+    yield from _find_idle_aliases(directory)
 
 
 def _find_lost_accounts(settings: Settings, accounts: Iterable[Account]) -> Iterator[str]:
     for account in accounts:
         if account.domain not in settings.domains.local:
             yield f"{account.login} has an account, but {account.domain} is not in [domains] local"
+
+
+def _find_idle_aliases(directory: Directory) -> Iterator[str]:
+    """Name what the aliases file says in vain, by the first of its domains."""
+    for alias in directory.file_aliases:
+        mailbox = Mailbox(alias.local_part, alias.domain or directory.local_domains[0])
+        if str(mailbox) in directory.accounts:
+            yield f"[domains] aliases_file: {mailbox} is an account, so the alias has no effect"
+        elif not isinstance(resolve_recipient(directory, mailbox), Resolved):
+            yield f"[domains] aliases_file: the alias {alias.local_part} leads to nobody"
 
 
 def _is_local(settings: Settings, mailbox: Mailbox) -> bool:

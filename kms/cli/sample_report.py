@@ -70,13 +70,11 @@ def _compose_alarm(settings: Settings, texts: ReportTexts, language: str, now: d
         AlarmNotice(
             hostname=_hostname(settings),
             readers=(Mailbox("postmaster", settings.domains.local[0]),),
-            what=alarm.what,
-            advice=alarm.advice,
-            limit=alarm.limit,
-            client=alarm.who,
+            alarm=alarm,
             at=now,
             queue_id=_QUEUE_ID,
             text=texts.text(language, ReportKind.ALARM),
+            sentences=texts.alarm_sentences(language),
         )
     )
 

@@ -2,7 +2,7 @@
 
 The running server takes it over its socket; where none runs, the message goes to the maildrop, which the server
 takes up at its start. Exit statuses of sysexits.h; 0 means that it is on stable storage.
-It is also `mailq`, by that name or by -bp.
+It is also `mailq` and `newaliases`, by these names or by -bp and -bi, and speaks SMTP by -bs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from typing import BinaryIO
 
 import attrs
 
-from kms.cli import sendmail_options
+from kms.cli import sendmail_options, smtp_dialogue
+from kms.cli.aliases import load_file
+from kms.cli.failure import CommandFailed
 from kms.cli.main import run as run_kmsctl
 from kms.cli.sendmail_options import Mode, Options, UsageFault
+from kms.cli.session import Session
 from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
@@ -41,6 +44,8 @@ from kms.store.maildrop import Submission
 _CONFIGS = ("/etc/kms/kms.ini", "etc/kms.ini")
 _SUBMIT_DIR = "/run/kms"
 _TIMEOUT_SECONDS = 60.0
+_NAMES = {"mailq": ["-bp"], "newaliases": ["-bi"]}
+_STDOUT = 1
 
 
 class NotSent(Exception):
@@ -73,13 +78,20 @@ def run(words: Sequence[str], stdin: BinaryIO) -> int:
             case Mode.DELIVER:
                 _deliver(options, stdin.read())
                 return os.EX_OK
-            case _:
-                raise NotSent(os.EX_USAGE, f"-b{options.mode.value} is not there")
+            case Mode.CHECK_ALIASES:
+                _load_aliases(options)
+                return os.EX_OK
+            case Mode.SMTP:
+                settings = _load_settings(options.config or _find_config())
+                return smtp_dialogue.speak(smtp_dialogue.find_server(settings), stdin.fileno(), _STDOUT)
     except UsageFault as fault:
         print(f"sendmail: {fault}", file=sys.stderr)
         return os.EX_USAGE
     except NotSent as error:
         print(f"sendmail: {error}", file=sys.stderr)
+        return error.status
+    except CommandFailed as error:
+        print(*(f"newaliases: {line}" for line in error.lines), sep="\n", file=sys.stderr)
         return error.status
 
 
@@ -88,14 +100,26 @@ def _find_config() -> str:
     return named or next((path for path in _CONFIGS if os.path.exists(path)), _CONFIGS[0])
 
 
+def _load_aliases(options: Options) -> None:
+    """Check the aliases file and let the server read it, silently unless -v asks how many there are."""
+    facts = load_file(Session(Path(options.config or _find_config()), False))
+    if options.is_verbose:
+        print(f"{facts['path']}: {facts['aliases']} aliases")
+
+
+def _load_settings(config: str) -> Settings | None:
+    """Read the configuration; gives None to a user who may not (it may hold passwords)."""
+    if not os.access(config, os.R_OK):
+        return None
+    try:
+        return load_settings(Path(config), with_aliases=False)
+    except ConfigError as error:
+        raise NotSent(os.EX_CONFIG, str(error.problems[0])) from None
+
+
 def _find_place(config: str) -> Place:
-    """Read the configuration; who may not (it may hold passwords) takes KMS_SUBMIT_DIR, or the usual folder."""
-    settings: Settings | None = None
-    if os.access(config, os.R_OK):
-        try:
-            settings = load_settings(Path(config))
-        except ConfigError as error:
-            raise NotSent(os.EX_CONFIG, str(error.problems[0])) from None
+    """Find the place; who may not read the configuration takes KMS_SUBMIT_DIR, or the usual folder."""
+    settings = _load_settings(config)
     named = os.environ.get("KMS_SUBMIT_DIR")
     folder = Path(named) if named else settings.server.submit_dir if settings else Path(_SUBMIT_DIR)
     return Place(folder, (settings.server.hostname if settings else "") or socket.getfqdn())
@@ -181,9 +205,10 @@ def _ask(path: Path, submission: Submission) -> tuple[int, str]:
 
 
 def main() -> None:
-    """Be the command `kms-sendmail`, or `mailq` where that is its name."""
-    words = ["-bp", *sys.argv[1:]] if Path(sys.argv[0]).name.endswith("mailq") else sys.argv[1:]
-    sys.exit(run(words, sys.stdin.buffer))
+    """Be the command `kms-sendmail`, or `mailq` or `newaliases` where that is its name."""
+    name = Path(sys.argv[0]).name
+    mode = next((option for known, option in _NAMES.items() if name.endswith(known)), [])
+    sys.exit(run([*mode, *sys.argv[1:]], sys.stdin.buffer))
 
 
 if __name__ == "__main__":

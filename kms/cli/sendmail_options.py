@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import attrs
 
 _WITH_VALUE = frozenset("fFrBCLONRVXhpAo")
-_IGNORED_FLAGS = frozenset("GnUmqEvI")
+_IGNORED_FLAGS = frozenset("GnUmqE")
 
 
 class Mode(enum.Enum):
@@ -21,6 +21,14 @@ class Mode(enum.Enum):
     PRINT_QUEUE = "p"
     CHECK_ALIASES = "i"
     SMTP = "s"
+
+
+_FLAGS: dict[str, tuple[str, object]] = {
+    "t": ("takes_header", True),
+    "i": ("ignores_dots", True),
+    "v": ("is_verbose", True),
+    "I": ("mode", Mode.CHECK_ALIASES),
+}
 
 
 class UsageFault(ValueError):
@@ -36,6 +44,7 @@ class Options:
         full_name: of -F.
         takes_header: -t.
         ignores_dots: -i or -oi: a single dot does not end the input.
+        is_verbose: -v.
         config: of -C; "" = the default.
         recipients: the rest.
     """
@@ -45,6 +54,7 @@ class Options:
     full_name: str = ""
     takes_header: bool = False
     ignores_dots: bool = False
+    is_verbose: bool = False
     config: str = ""
     recipients: list[str] = attrs.field(factory=list)
 
@@ -76,12 +86,8 @@ def _take(options: Options, letters: str, left: list[str]) -> None:
             value = letters if letters or letter == "o" else _next(letter, left)
             _set(options, letter, value)
             return
-        if letter == "t":
-            options.takes_header = True
-        elif letter == "i":
-            options.ignores_dots = True
-        elif letter == "I":
-            options.mode = Mode.CHECK_ALIASES
+        if letter in _FLAGS:
+            setattr(options, *_FLAGS[letter])
         elif letter not in _IGNORED_FLAGS:
             raise UsageFault(f"-{letter} is no option of sendmail")
 

@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from kms.cli.risks import find_account_risks, find_certificate_risks
 from kms.cli.session import Session, pass_session
 from kms.config.checks import find_risks
 from kms.config.settings import Settings
+from kms.config.sni_folder import SniFolderError, find_pairs
 from kms.store.report_texts import ReportTexts
 
 
@@ -24,7 +26,7 @@ from kms.store.report_texts import ReportTexts
 @pass_session
 def check(session: Session) -> None:
     """Is the configuration right? Names every fault (status 78), and warns of risks."""
-    settings = session.settings
+    settings = session.load_settings()
     faults = [f"{session.config}: {fault}" for fault in _find_file_faults(settings)]
     if faults:
         raise CommandFailed(failure.BAD_CONFIGURATION, *faults)
@@ -48,14 +50,22 @@ def _find_file_faults(settings: Settings) -> Iterator[str]:
     """Look whether the certificate and its key are there and belong together."""
     tls = settings.tls
     if tls.certificate is not None and tls.private_key is not None:
+        yield from _find_pair_faults("certificate", tls.certificate, tls.private_key)
+    if tls.sni_dir is not None:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-                tls.certificate, tls.private_key, password=lambda: ""
-            )
-        except (OSError, ValueError) as error:
-            yield f"[tls] certificate: {tls.certificate} and {tls.private_key} cannot be used: {error}"
+            for certificate, key in find_pairs(tls.sni_dir).values():
+                yield from _find_pair_faults("sni_dir", certificate, key)
+        except SniFolderError as error:
+            yield f"[tls] sni_dir: {error}"
     if tls.ca_file is not None and not os.access(tls.ca_file, os.R_OK):
         yield f"[tls] ca_file: {tls.ca_file} cannot be read"
+
+
+def _find_pair_faults(name: str, certificate: Path, key: Path) -> Iterator[str]:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        yield f"[tls] {name}: {certificate} and {key} cannot be used: {error}"
 
 
 @click.command()

@@ -136,9 +136,13 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The configuration; raises CommandFailed with every fault of it."""
+        """The configuration without the aliases file, whose faults hinder nobody; raises CommandFailed."""
+        return self.load_settings(with_aliases=False)
+
+    def load_settings(self, *, with_aliases: bool = True) -> Settings:
+        """Read the configuration; raises CommandFailed with every fault of it."""
         try:
-            return load_settings(self.config)
+            return load_settings(self.config, with_aliases=with_aliases)
         except ConfigError as error:
             lines = map(str, error.problems)
             raise CommandFailed(failure.BAD_CONFIGURATION, *lines) from None
@@ -150,7 +154,7 @@ class Session:
         if is_running(settings.control_socket):
             yield OnlineServer(settings.control_socket)
         else:
-            with OfflineStore(settings) as store:
+            with OfflineStore(self.load_settings()) as store:
                 yield store
 
     def server(self) -> OnlineServer:

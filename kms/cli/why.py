@@ -68,7 +68,9 @@ def _tell_event(event: dict[str, Any]) -> Iterator[str]:
         yield f"{event['at']} accepted from {event['client']}{_name_envelope(event)}"
         for decision in event["decisions"]:
             about = f" {decision['about']}" if decision["about"] else ""
-            yield f"  {decision['stage']}{about}: {decision['rule']}"
+            observed = decision.get("would_have_been")
+            only = f" (observed only; would have been {observed})" if observed else ""
+            yield f"  {decision['stage']}{about}: {decision['rule']}{only}"
         return
     if "order" in event:
         yield f"{event['at']} {event['order']} by {event['by']}"

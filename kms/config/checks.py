@@ -6,6 +6,7 @@ start print `find_risks`.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -40,6 +41,7 @@ def find_faults(settings: Settings) -> Iterator[Fault]:
     yield from _check_listeners(settings)
     yield from _check_tls(settings)
     yield from _check_smarthost(settings)
+    yield from _check_dane(settings)
 
 
 def _check_data_folder(settings: Settings) -> Iterator[Fault]:
@@ -122,6 +124,22 @@ def _check_smarthost(settings: Settings) -> Iterator[Fault]:
                 "delivery",
                 "smarthost_auth",
                 f"smarthost_auth = {delivery.smarthost_auth.value} needs {' and '.join(missing)}",
+            )
+
+
+def _check_dane(settings: Settings) -> Iterator[Fault]:
+    """DANE rests on a resolver's word, which counts only where nobody can forge it on its way."""
+    if not settings.delivery.dane:
+        return
+    if settings.delivery.tls is TlsPolicy.OFF:
+        yield "delivery", "dane", "dane = yes needs TLS; write another value than tls = off"
+    for server in settings.dns.nameservers:
+        if not ipaddress.ip_address(server.host).is_loopback:
+            yield (
+                "delivery",
+                "dane",
+                f"dane = yes needs a validating resolver on this machine, such as 127.0.0.1; the word of {server} "
+                "could be forged on its way",
             )
 
 

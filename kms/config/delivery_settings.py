@@ -62,8 +62,14 @@ class DeliverySettings:
     allow_private_hosts: bool = setting(
         "no", kinds.BOOLEAN, "Deliver to loopback and private addresses found through MX."
     )
-    mta_sts: bool = setting("yes", kinds.BOOLEAN, "Obey MTA-STS policies of the receiving domains.")
-    dane: bool = setting("no", kinds.BOOLEAN, "Obey DANE records; only with a validating resolver.")
+    mta_sts: bool = setting(
+        "yes", kinds.BOOLEAN, "Obey MTA-STS policies of the receiving domains (RFC 8461)."
+    )
+    dane: bool = setting(
+        "no",
+        kinds.BOOLEAN,
+        "Obey DANE records (RFC 7672); only with a validating resolver at a loopback address.",
+    )
     connections_per_destination: int = setting("5", count(1), "Connections to one destination at one time.")
     messages_per_connection: int = setting(
         "100", count(1), "Messages over one connection, then a new one.", needs_restart=True

@@ -68,27 +68,6 @@ def _blocks(value: Any) -> bool:
             return value is RaterAction.BLOCK
 
 
-_OBSERVABLE = frozenset(
-    (
-        "messages_per_hour",
-        "connections_per_client",
-        "unknown_recipients",
-        "client_must_have_ptr",
-        "failed_logins",
-        "failed_logins_per_address",
-        "account_messages_per_hour",
-        "account_messages_per_day",
-        "account_max_message_size",
-        "account_new_recipients_per_day",
-    )
-)
-
-
-def _observes_later(value: tuple[str, ...]) -> bool:
-    """Say whether a limit is to be observed that is enforced still."""
-    return not _OBSERVABLE.issuperset(value)
-
-
 def _is_other_engine(value: Database) -> bool:
     return value.engine != "sqlite"
 
@@ -110,14 +89,11 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_later, "console"),
     ),
     "access": ((_works, "smtp submission pop3 lmtp"),),
-    "tls": (
-        (_works, "certificate private_key minimum_version ca_file plaintext_auth"),
-        (_later, "sni_dir"),
-    ),
+    "tls": ((_works, "certificate private_key sni_dir minimum_version ca_file plaintext_auth"),),
     "auth": ((_works, "mechanisms"),),
     "pop3": ((_works, "idle_timeout apop login_delay connections_per_client"),),
     "store": ((Row(Effect.WORKS, _never, _is_other_engine), "database"),),
-    "domains": ((_works, "local relay add_envelope_to"), (_later, "aliases_file")),
+    "domains": ((_works, "local relay add_envelope_to aliases_file"),),
     "relay": (
         (_works, "mode address_group smtp_auth pop_before_smtp pop_window hide_local_ip"),
         (_works, "pop_window_max_users suspend_gateway_trust gateway_alarm"),
@@ -131,8 +107,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
             "max_received_hops bare_newlines min_free_space command_timeout session_timeout minimum_data_rate",
         ),
         (_works, "exempt_group messages_per_hour connections_per_client unknown_recipients"),
-        (_works, "unknown_recipients_block client_must_have_ptr"),
-        (Row(Effect.WORKS, _observes_later, _never), "observe"),
+        (_works, "unknown_recipients_block client_must_have_ptr observe"),
         (_works, "failed_logins failed_logins_per_address failed_logins_window failed_logins_block"),
         (_works, "alarm_after account_messages_per_hour account_messages_per_day"),
         (_works, "account_max_message_size account_new_recipients_per_day"),
@@ -141,8 +116,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
         (_works, "connections_per_destination messages_per_connection tls"),
         (_works, "smarthost_auth smarthost_pop3 smarthost_pop3_every"),
-        (_works, "archive_to rate_per_destination"),
-        (_later, "mta_sts dane"),
+        (_works, "mta_sts dane archive_to rate_per_destination"),
     ),
     "dns": ((_works, "nameservers timeout"),),
     "queue": (

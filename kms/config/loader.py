@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from kms.config.aliases_file import load_aliases_file
 from kms.config.antispam_settings import DNSBL_ZONE
 from kms.config.checks import find_faults
 from kms.config.features import Judgement, judge_effect
@@ -20,12 +21,15 @@ from kms.config.group_reader import read_groups
 from kms.config.ini import Entry, Section, parse_ini
 from kms.config.kinds import METADATA_KEY, Setting, Surroundings, locate, read_domain
 from kms.config.problems import ConfigError, Problem, ValueFault, suggest
+from kms.config.relay_settings import DomainsSettings
 from kms.config.route_kinds import parse_route_key, parse_route_target
 from kms.config.settings import Settings
+from kms.domain.account import Alias
 from kms.domain.language import find_languages
 from kms.policy.route_table import RouteTarget
 
 FREE_SECTIONS = ("domain_aliases", "address_groups", "routes", "dnsbl")
+MADE_OF_OTHERS = ("file_aliases", "warnings")
 _MOST_SECRET_OCTETS = 64 * 1024
 
 
@@ -34,7 +38,7 @@ def section_classes() -> dict[str, type[Any]]:
     return {
         field.name: type(getattr(_DEFAULTS, field.name))
         for field in attrs.fields(Settings)
-        if field.name not in (*FREE_SECTIONS, "warnings")
+        if field.name not in (*FREE_SECTIONS, *MADE_OF_OTHERS)
     }
 
 
@@ -43,11 +47,12 @@ def settings_of(section_class: type[Any]) -> dict[str, Setting]:
     return {field.name: field.metadata[METADATA_KEY] for field in attrs.fields(section_class)}
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path, *, with_aliases: bool = True) -> Settings:
     """Read the configuration.
 
     Args:
         path: of the INI file; relative paths in it begin in its folder. Problems name it as it is given.
+        with_aliases: read the aliases file too; who does not ask it for anybody is not hindered by its faults.
 
     Raises:
         ConfigError: it cannot be read, or is not usable; with every fault.
@@ -61,18 +66,19 @@ def load_settings(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(str(path), line, "", "", "the line is not UTF-8")]) from None
-    return read_settings(text, path)
+    return read_settings(text, path, with_aliases=with_aliases)
 
 
-def read_settings(text: str, path: Path) -> Settings:
+def read_settings(text: str, path: Path, *, with_aliases: bool = True) -> Settings:
     """Read the configuration from the text of the file `path`; as `load_settings`."""
-    return _Loader(text, path).load()
+    return _Loader(text, path, with_aliases).load()
 
 
 class _Loader:
     """One reading of one file: what was found, and what is wrong with it."""
 
-    def __init__(self, text: str, path: Path) -> None:
+    def __init__(self, text: str, path: Path, with_aliases: bool) -> None:
+        self._with_aliases = with_aliases
         self._file = str(path)
         self._problems: list[Problem] = []
         self._surroundings = Surroundings(folder=Path(os.path.abspath(path.parent)))
@@ -104,7 +110,7 @@ class _Loader:
         self._surroundings = attrs.evolve(self._surroundings, data_dir=values["server"].data_dir)
         values |= {name: self._read_section(name, section_class) for name, section_class in classes.items()}
         values |= self._read_free_sections()
-        settings = Settings(**values)
+        settings = Settings(**values, file_aliases=self._read_aliases(values["domains"]))
         for fault in find_faults(settings):
             self._complain_about(*fault)
         warnings = self._judge_effects(settings)
@@ -196,6 +202,15 @@ class _Loader:
             except ValueFault as fault:
                 self._complain(entry.line, "routes", key, str(fault))
         return routes
+
+    def _read_aliases(self, domains: DomainsSettings) -> tuple[Alias, ...]:
+        if domains.aliases_file is None or not domains.local or not self._with_aliases:
+            return ()
+        try:
+            return load_aliases_file(domains.aliases_file, domains.local)
+        except ConfigError as error:
+            self._problems += error.problems
+            return ()
 
     def _judge_effects(self, settings: Settings) -> list[str]:
         warnings = []

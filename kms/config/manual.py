@@ -15,7 +15,7 @@ import attrs
 
 from kms.config.features import has_effect
 from kms.config.kinds import Setting
-from kms.config.loader import FREE_SECTIONS, section_classes, settings_of
+from kms.config.loader import FREE_SECTIONS, MADE_OF_OTHERS, section_classes, settings_of
 from kms.config.settings import Settings
 from kms.domain.address_group import LOCAL_CLIENTS, LOCAL_CLIENTS_ENTRIES
 
@@ -92,7 +92,7 @@ _SAMPLE_HEAD = """\
 
 
 def _section_names() -> list[str]:
-    return [field.name for field in attrs.fields(Settings) if field.name != "warnings"]
+    return [field.name for field in attrs.fields(Settings) if field.name not in MADE_OF_OTHERS]
 
 
 def _doc_of(section: str) -> str:

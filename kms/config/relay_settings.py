@@ -39,7 +39,7 @@ class DomainsSettings:
     )
     add_envelope_to: bool = setting("no", kinds.BOOLEAN, "Write X-Envelope-To into delivered mail.")
     aliases_file: Path | None = setting(
-        "", kinds.OPTIONAL_PATH, "An aliases(5) file, read beside the aliases of kmsctl."
+        "", kinds.OPTIONAL_PATH, "An aliases(5) file, read after kmsctl's aliases; newaliases rereads it."
     )
 
 
@@ -152,6 +152,10 @@ class LimitsSettings:
     minimum_data_rate: int = setting(
         "100", kinds.COUNT, "Octets a second a client must send in DATA, over any minute."
     )
+
+    def enforced(self, name: str) -> int:
+        """Give a limit's value as far as it refuses something: 0 where it only observes."""
+        return 0 if name in self.observe else getattr(self, name)
 
 
 def limit_names() -> tuple[str, ...]:

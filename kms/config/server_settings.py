@@ -150,7 +150,9 @@ class TlsSettings:
     )
     private_key: Path | None = setting("", kinds.OPTIONAL_PATH, "Its private key in PEM.")
     sni_dir: Path | None = setting(
-        "", kinds.OPTIONAL_PATH, "Folder with more certificates, <name>.crt and <name>.key."
+        "",
+        kinds.OPTIONAL_PATH,
+        "Folder with more certificates, shown to who asks for that host (SNI): <name>.crt and <name>.key.",
     )
     minimum_version: TlsVersion = setting(
         "1.2", choice("TLS version", TlsVersion), "Oldest TLS version that is spoken."
@@ -158,7 +160,7 @@ class TlsSettings:
     ca_file: Path | None = setting(
         "",
         kinds.OPTIONAL_PATH,
-        "Trust anchors for `verify`, in PEM; empty = the system's.",
+        "Trust anchors for `verify` and MTA-STS, in PEM; empty = the system's.",
         needs_restart=True,
     )
     plaintext_auth: PlaintextAuth = setting(

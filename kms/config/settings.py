@@ -34,7 +34,7 @@ from kms.config.server_settings import (
     StoreSettings,
     TlsSettings,
 )
-from kms.domain.account import Directory
+from kms.domain.account import Alias, Directory
 from kms.domain.address_group import AddressGroup, build_groups
 from kms.domain.next_hop import HopCredentials, NextHop, Pop3Login, TlsPolicy
 from kms.policy.account_limit import AccountRules
@@ -58,6 +58,7 @@ class Settings:
         address_groups: all groups by name, the predefined one among them.
         routes: sender or recipient domain -> where its mail goes.
         dnsbl: name -> black list.
+        file_aliases: what the file of `[domains] aliases_file` holds.
         warnings: one line for each key that has no effect yet though its value asks for something.
     """
 
@@ -91,6 +92,7 @@ class Settings:
     greylisting: filters.GreylistingSettings = attrs.field(factory=filters.GreylistingSettings)
     console: ConsoleSettings = attrs.field(factory=ConsoleSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
+    file_aliases: tuple[Alias, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -150,6 +152,7 @@ class Settings:
             sender_domain_must_exist=limits.sender_domain_must_exist,
             sender_must_match_login=self.relay.sender_must_match_login,
             local_sender_needs_auth=self.relay.local_sender_needs_auth,
+            observed=frozenset(map(Limit, limits.observe)),
         )
 
     @property
@@ -215,12 +218,13 @@ class Settings:
 
     @property
     def directory(self) -> Directory:
-        """The domains and the postmaster; accounts and aliases are the store's."""
+        """The domains, the postmaster, and the aliases of the file; accounts and other aliases are the store's."""
         return Directory(
             local_domains=self.domains.local,
             relay_domains=frozenset(self.domains.relay),
             domain_aliases=self.domain_aliases,
             postmaster=self.server.postmaster,
+            file_aliases=self.file_aliases,
         )
 
     @property

@@ -6,6 +6,7 @@ How an address is resolved stands in policy/recipient.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import attrs
@@ -96,6 +97,7 @@ class Directory:
         accounts: by login name.
         aliases: by domain, exact ones and patterns alike, in the order of their making.
         postmaster: where postmaster's and abuse's mail goes; None = the first account.
+        file_aliases: those of the aliases file; the others come first. One without a domain is of every local one.
     """
 
     local_domains: tuple[str, ...]
@@ -104,12 +106,13 @@ class Directory:
     accounts: dict[str, Account] = attrs.field(factory=dict)
     aliases: dict[str, tuple[Alias, ...]] = attrs.field(factory=dict)
     postmaster: Mailbox | None = None
+    file_aliases: tuple[Alias, ...] = ()
 
     @cached_property
     def exact_aliases(self) -> dict[tuple[str, str], Alias]:
         """Aliases without `*` and `?`, by local part and domain; of two of one name the older counts."""
         exact: dict[tuple[str, str], Alias] = {}
-        for alias in _all_aliases(self):
+        for alias in (*_all_aliases(self), *_spread(self.file_aliases, self.local_domains)):
             if not alias.is_pattern:
                 exact.setdefault((alias.local_part, alias.domain), alias)
         return exact
@@ -126,3 +129,10 @@ class Directory:
 
 def _all_aliases(directory: Directory) -> list[Alias]:
     return [alias for aliases in directory.aliases.values() for alias in aliases]
+
+
+def _spread(aliases: Iterable[Alias], domains: Sequence[str]) -> Iterator[Alias]:
+    """Give each alias without a domain to every domain, after those that have one."""
+    for alias in sorted(aliases, key=lambda alias: not alias.domain):
+        for domain in (alias.domain,) if alias.domain else domains:
+            yield attrs.evolve(alias, domain=domain)

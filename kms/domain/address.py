@@ -10,6 +10,7 @@ configuration and the command line use `parse_mailbox`.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import unicodedata
@@ -66,6 +67,7 @@ class Mailbox:
         return self.local_part.isascii()
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_reverse_path(text: str) -> Mailbox | None:
     """Read the path of MAIL, with its angle brackets.
 
@@ -80,6 +82,7 @@ def parse_reverse_path(text: str) -> Mailbox | None:
     return _parse_path(_strip_brackets(text))
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_forward_path(text: str) -> Mailbox:
     """Read the path of RCPT, with its angle brackets.
 

@@ -33,6 +33,8 @@ class Stage(enum.Enum):
 class Rule(enum.Enum):
     """Every rule that decides; the value is a sentence for people, and stands in the records."""
 
+    __hash__ = object.__hash__  # there is one object of each, and Enum's own hash is a call for every look-up
+
     # at connect
     CLIENT_FINE = "nothing speaks against the client"
     HARVEST_BLOCK = "the address is blocked since it tried too many unknown recipients"
@@ -41,6 +43,7 @@ class Rule(enum.Enum):
 
     # of the session itself
     FAILED_COMMANDS = "the client has made max_failed_commands faults already"
+    DATA_RATE = "the client sends its message more slowly than minimum_data_rate"
     FAILED_LOGINS_OF_SESSION = "too many logins of this session were wrong"
     AUTHENTICATION_REQUIRED = "this port takes mail only from clients that have logged in"
 

@@ -39,9 +39,14 @@ class MailExchanger:
 
 @attrs.frozen
 class MailExchangers:
-    """The MX records of a domain, in no particular order; never empty."""
+    """The MX records of a domain, in no particular order; never empty.
+
+    Attributes:
+        is_secure: a validating resolver on this machine says that DNSSEC proves them.
+    """
 
     records: tuple[MailExchanger, ...]
+    is_secure: bool = False
 
     @property
     def is_null(self) -> bool:
@@ -51,9 +56,16 @@ class MailExchangers:
 
 @attrs.frozen
 class Addresses:
-    """A and AAAA records of a host, IPv6 first, printed as `ipaddress` prints them; never empty."""
+    """A and AAAA records of a host, IPv6 first, printed as `ipaddress` prints them; never empty.
+
+    Attributes:
+        is_secure: as with `MailExchangers`; aliases on the way too.
+        canonical: the name that the host is an alias of; "" = it is none.
+    """
 
     addresses: tuple[str, ...]
+    is_secure: bool = False
+    canonical: str = ""
 
 
 @attrs.frozen
@@ -63,7 +75,38 @@ class HostNames:
     names: tuple[str, ...]
 
 
+@attrs.frozen
+class Texts:
+    """The TXT records of a name, the strings of each put together; never empty."""
+
+    texts: tuple[bytes, ...]
+
+
+@attrs.frozen
+class TlsaRecord:
+    """What a server's certificate must be (RFC 6698 2.1); the numbers are those of the wire."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+@attrs.frozen
+class TlsaRecords:
+    """The TLSA records of a port of a host; never empty.
+
+    Attributes:
+        is_secure: as with `MailExchangers`.
+    """
+
+    records: tuple[TlsaRecord, ...]
+    is_secure: bool = False
+
+
 Nothing = NoSuchDomain | NoRecords | LookupFailed
 MxAnswer = MailExchangers | Nothing
 AddressAnswer = Addresses | Nothing
 NamesAnswer = HostNames | Nothing
+TextAnswer = Texts | Nothing
+TlsaAnswer = TlsaRecords | Nothing

@@ -27,6 +27,7 @@ from kms.domain.mail_text import (
     compose_head,
     compose_part,
     compose_text,
+    fold_text,
     wrap_text,
 )
 from kms.domain.reply import Reply
@@ -117,7 +118,7 @@ def compose(report: DeliveryReport) -> bytes:
     """
     text = report.text.fill(_make_values(report))
     parts = [
-        compose_text(text.body, "Content-Description: Notification"),
+        compose_text(fold_text(text.body), "Content-Description: Notification"),
         _compose_status(report),
         _compose_original(report),
     ]

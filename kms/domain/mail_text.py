@@ -22,6 +22,8 @@ from kms.domain.trace import format_date
 
 MAX_LINE_OCTETS = 998
 _MAX_WORD_OCTETS = 75
+_LINE_COLUMNS = 72
+_LONG_LINE_COLUMNS = 80
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -30,7 +32,8 @@ _WIDE = "\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00
 _STAYS_BEHIND = "、。，．：；？！）」』】ー"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _IS_WIDE = re.compile(f"[{_WIDE}]")
-_PIECE = re.compile(rf"\s+|[{_WIDE}][{_STAYS_BEHIND}]*|[^\s{_WIDE}]+")
+_BETWEEN_WIDE = re.compile(f"(?<=[{_WIDE}])\n(?=[{_WIDE}])")
+_PIECE = re.compile(rf"\s+|[{_WIDE}][{_STAYS_BEHIND}]*|[^\s{_WIDE}]+(?: [:;!?](?!\S))?")  # as French has them
 
 
 @attrs.frozen
@@ -106,6 +109,11 @@ def clean_line(text: str, limit: int) -> str:
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
+def join_lines(lines: Iterable[str]) -> str:
+    """Make one line of several: with blanks between, but between wide characters."""
+    return _BETWEEN_WIDE.sub("", "\n".join(lines)).replace("\n", " ")
+
+
 def wrap_text(text: str, columns: int) -> Iterator[str]:
     """Break a paragraph into lines of at most so many columns: at blanks, and between wide characters."""
     line, width = "", 0
@@ -123,6 +131,19 @@ def wrap_text(text: str, columns: int) -> Iterator[str]:
 def _split_pieces(text: str, columns: int) -> Iterator[str]:
     for piece in _PIECE.findall(text):
         yield from (piece[at : at + columns] for at in range(0, len(piece), columns))
+
+
+def fold_text(body: str) -> str:
+    """Break paragraphs anew in which values have made a line long; those with indented lines are tables."""
+    return "\n\n".join(map(_fold_paragraph, body.split("\n\n")))
+
+
+def _fold_paragraph(paragraph: str) -> str:
+    lines = paragraph.split("\n")
+    is_table = any(line.startswith(" ") for line in lines)
+    if is_table or all(_measure(line) <= _LONG_LINE_COLUMNS for line in lines):
+        return paragraph
+    return "\n".join(wrap_text(join_lines(lines), _LINE_COLUMNS))
 
 
 def _measure(text: str) -> int:

@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import attrs
 
+from kms.domain.published_tls import DaneDemand, PublishedTls, TlsAuthority
+
 _POP3S_PORT = 995
 
 
@@ -66,6 +68,9 @@ class NextHop:
         credentials: for SMTP AUTH; None where the server asks for none.
         is_lmtp: speak LMTP (RFC 2033): one answer for each recipient after the dot.
         pop3: log in there first; None where the server asks for no such thing.
+        published: what its side may have published about TLS, to be looked at before connecting; None = nothing.
+        dane: what the certificate must be; `tls` is REQUIRE then.
+        tls_by: who has set `tls`.
     """
 
     host: str
@@ -76,6 +81,9 @@ class NextHop:
     credentials: HopCredentials | None = None
     is_lmtp: bool = False
     pop3: Pop3Login | None = None
+    published: PublishedTls | None = None
+    dane: DaneDemand | None = None
+    tls_by: TlsAuthority = TlsAuthority.OURSELVES
 
     @property
     def is_local_socket(self) -> bool:

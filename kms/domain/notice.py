@@ -14,15 +14,20 @@ import attrs
 
 from kms.domain.account import Account
 from kms.domain.address import Mailbox
-from kms.domain.mail_text import MailHead, clean_line, compose_head, compose_text, wrap_text
+from kms.domain.alarm_sentence import Alarm, AlarmSentences
+from kms.domain.mail_text import (
+    MailHead,
+    clean_line,
+    compose_head,
+    compose_text,
+    fold_text,
+)
 from kms.domain.report_text import ReportKind, ReportText
 
 NO_LIMIT = "-"
 
 _UNITS = ("KB", "MB", "GB", "TB")
 _MOST_CHARACTERS = 320
-_LINE_COLUMNS = 72
-_LONG_LINE_COLUMNS = 80
 
 
 @attrs.frozen
@@ -57,24 +62,20 @@ class AlarmNotice:
     Attributes:
         hostname: ours.
         readers: whom the notice names in To; at least one.
-        what: what happened, one sentence without its full stop.
-        advice: what to do about it.
-        limit: name of the setting that it is about.
-        client: whom it is about: an address, a network, or a login.
+        alarm: what happened.
         at: now.
         queue_id: of the notice.
         text: the template of the words.
+        sentences: what the alarm is called, and what to do.
     """
 
     hostname: str
     readers: tuple[Mailbox, ...]
-    what: str
-    advice: str
-    limit: str
-    client: str
+    alarm: Alarm
     at: datetime
     queue_id: str
     text: ReportText
+    sentences: AlarmSentences
 
 
 def compose_quota_notice(notice: QuotaNotice) -> bytes:
@@ -84,13 +85,13 @@ def compose_quota_notice(notice: QuotaNotice) -> bytes:
 
 def compose_alarm_notice(notice: AlarmNotice) -> bytes:
     """Make the message, as `compose_quota_notice`."""
-    what = clean_line(notice.what, _MOST_CHARACTERS)
+    alarm = notice.alarm
     values = {
         "hostname": notice.hostname,
-        "what": what,
-        "advice": notice.advice,
-        "limit": notice.limit,
-        "client": clean_line(notice.client, _MOST_CHARACTERS),
+        "what": clean_line(notice.sentences.describe(alarm), _MOST_CHARACTERS),
+        "advice": notice.sentences.advise(alarm),
+        "limit": alarm.limit,
+        "client": clean_line(alarm.who, _MOST_CHARACTERS),
         "time": f"{notice.at:%Y-%m-%d %H:%M:%S} UTC",
         "postmaster": str(notice.readers[0]),
     }
@@ -107,19 +108,7 @@ def _compose(notice: QuotaNotice | AlarmNotice, kind: ReportKind, values: dict[s
         token=f"{notice.at:%Y%m%d%H%M%S.%f}.{notice.queue_id}.{kind.value}",
         auto_submitted="auto-generated",
     )
-    return compose_head(head) + compose_text(_fold(text.body))
-
-
-def _fold(body: str) -> str:
-    """Break paragraphs anew in which values have made a line long; those with indented lines are tables."""
-    return "\n\n".join(map(_fold_paragraph, body.split("\n\n")))
-
-
-def _fold_paragraph(paragraph: str) -> str:
-    lines = paragraph.split("\n")
-    if all(len(line) <= _LONG_LINE_COLUMNS or line.startswith(" ") for line in lines):
-        return paragraph
-    return "\n".join(wrap_text(" ".join(lines), _LINE_COLUMNS))
+    return compose_head(head) + compose_text(fold_text(text.body))
 
 
 def _make_values(notice: QuotaNotice) -> dict[str, str]:

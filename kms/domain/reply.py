@@ -282,6 +282,12 @@ NO_ANSWER_IN_TIME = Reply(450, status.BAD_CONNECTION, "the server did not answer
 UNEXPECTED_ANSWER = Reply(451, EnhancedStatus(4, 5, 0), "the server's answer makes no sense")
 TLS_NOT_OFFERED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 4), "TLS is required, and not offered")
 TLS_FAILED_AT_HOP = Reply(454, EnhancedStatus(4, 7, 5), "TLS with the server failed")
+NOT_IN_STS_POLICY = Reply(
+    451, EnhancedStatus(4, 7, 5), "the MTA-STS policy of the domain does not name this server"
+)
+TLSA_LOOKUP_FAILED = Reply(
+    451, EnhancedStatus(4, 7, 5), "the TLSA records (DANE) of the server cannot be looked up now"
+)
 LOGIN_NOT_OFFERED_BY_HOP = Reply(454, EnhancedStatus(4, 7, 0), "the server offers no way to log in")
 SMARTHOST_LOOKUP_FAILED = Reply(451, status.DIRECTORY_TROUBLE, "the next hop cannot be looked up now")
 CONTENT_UNREADABLE = Reply(451, status.OTHER_SYSTEM_TROUBLE, "the message cannot be read from the spool now")

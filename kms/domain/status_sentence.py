@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from kms.domain.sentence_table import read_sentences
 from kms.domain.status import EnhancedStatus
 
 SAID = "said"
@@ -65,34 +66,21 @@ class StatusSentences:
 
 
 def parse_status_sentences(text: str) -> tuple[StatusSentences, tuple[str, ...]]:
-    """Read a table: lines `code = sentence`, comment lines with `#`, empty lines.
+    """Read a table (see sentence_table.py).
 
     Returns:
         The sentences of all good lines, and what is wrong with the others or missing.
     """
-    table: dict[str, str] = {}
-    problems: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        key, _, sentence = (part.strip() for part in line.partition("="))
-        problem = _find_problem(key, sentence, key in table)
-        if problem:
-            problems.append(f"line {number}: {problem}")
-        else:
-            table[key] = sentence
-    problems += [f"{key} is missing" for key in REQUIRED if key not in table]
-    return StatusSentences(table), tuple(problems)
+    table, problems = read_sentences(text, _find_problem, REQUIRED)
+    return StatusSentences(table), problems
 
 
-def _find_problem(key: str, sentence: str, is_there: bool) -> str:
+def _find_problem(key: str, sentence: str) -> str:
     """Say what is wrong with one line; "" = nothing."""
     if not _CODE.fullmatch(key) and key not in (SAID, NO_END):
         return f"{key!r} is no code such as 5.1.1, 5.1.x or 5.x.x, and none of {SAID}, {NO_END}"
     if not sentence:
         return f"{key} has no sentence"
-    if is_there:
-        return f"{key} stands there twice; the first one counts"
     return _find_said_problem(sentence) if key == SAID else ""
 
 

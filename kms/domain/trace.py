@@ -53,6 +53,11 @@ class TraceFacts:
     at: datetime
 
 
+@functools.lru_cache(maxsize=64)
+def _print_second(at: datetime) -> str:
+    return format_date(at)
+
+
 def format_date(at: datetime) -> str:
     """Print a date and time as mail does (RFC 5322 3.3).
 
@@ -79,12 +84,13 @@ def compose_received(facts: TraceFacts) -> bytes:
     clauses.append(f"by {facts.hostname}")
     tls = "" if facts.tls is None else f" ({_reduce(_NOT_IN_COMMENT, facts.tls)})"
     clauses.append(f"with {facts.protocol}{tls}")
+    date = _print_second(facts.at.replace(microsecond=0))
     recipient = facts.recipient
     if recipient is not None and (recipient.is_ascii or facts.protocol.startswith("UTF8")):
         clauses.append(f"id {facts.queue_id}")
-        clauses.append(f"for <{recipient}>; {format_date(facts.at)}\r\n")
+        clauses.append(f"for <{recipient}>; {date}\r\n")
     else:
-        clauses.append(f"id {facts.queue_id}; {format_date(facts.at)}\r\n")
+        clauses.append(f"id {facts.queue_id}; {date}\r\n")
     return "\r\n\t".join(clauses).encode()
 
 

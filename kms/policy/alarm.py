@@ -2,7 +2,8 @@
 
 One alarm per client and limit, until it was quiet for an hour.
 
-Flow: service/alarms.py asks whenever a limit trips, and writes the log line and the mail.
+Flow: service/alarms.py asks whenever a limit trips, and writes the log line and the mail; the words are those of
+domain/alarm_sentence.py.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import OrderedDict
 
 import attrs
 
+from kms.domain.alarm_sentence import Alarm
 from kms.policy.limits import Limit
 
 Seconds = float
@@ -63,70 +65,27 @@ class TripMemory:
             del self._trips[key]
 
 
-@attrs.frozen
-class Alarm:
-    """One thing to tell the postmaster.
-
-    Attributes:
-        limit: name of the setting that it is about.
-        who: address, network or login.
-        what: what happened, one sentence without its full stop.
-        advice: what to do, a sentence or two.
-    """
-
-    limit: str
-    who: str
-    what: str
-    advice: str
-
-
-_ADVICE = {
-    Limit.MESSAGES_PER_HOUR: (
-        "If you know this client and it has so much to send, raise [limits] messages_per_hour or put it into the"
-        " exempt group. If not, look for what sends there."
-    ),
-    Limit.UNKNOWN_RECIPIENTS: (
-        "Somebody tries out addresses. Nothing has to be done; a firewall can keep the address out for longer. If"
-        " it is a server of yours with an old list, correct the list, or put it into the exempt group."
-    ),
-    Limit.FAILED_LOGINS: (
-        "Somebody guesses the password of an account, or a device has an old one. Ask the user; nobody else is"
-        " locked out. `kmsctl blocks lift` ends the block before its time."
-    ),
-    Limit.FAILED_LOGINS_PER_ADDRESS: (
-        "Somebody guesses passwords of many accounts. Keep the address out by a firewall (etc/fail2ban). If it is"
-        " an office of yours, find the devices with old passwords, and lift the block: `kmsctl blocks lift`."
-    ),
-}
-_ADVICE_ELSE = (
-    "If you know this client and mean to serve it, raise the limit, or put its address into the exempt group of"
-    " [limits]. If not, a firewall can keep it out."
+_WITH_ADVICE = (
+    Limit.MESSAGES_PER_HOUR,
+    Limit.UNKNOWN_RECIPIENTS,
+    Limit.FAILED_LOGINS,
+    Limit.FAILED_LOGINS_PER_ADDRESS,
 )
-_ADVICE_ACCOUNT = (
-    "Ask the user whether he sent this. If not, his password is stolen: give the account another one (kmsctl user"
-    " passwd) and look at what waits in the queue. If so, raise the limit for him (kmsctl user set)."
-)
-_ADVICE_GATEWAY = (
-    "If it is a router with many machines behind it, take it out of the relay group, and let those behind it log in."
-    " If it is a server that passes on mail of many, raise [relay] gateway_alarm."
-)
-_SUSPENDED = " Until it behaves for an hour, it is not trusted (suspend_gateway_trust)."
 
 
 def make_trip_alarm(limit: Limit, who: str, trips: int) -> Alarm:
     """Make the alarm about a client that ran into a limit again and again."""
-    times = "once" if trips == 1 else f"{trips} times"
-    what = f"The limit {limit.value} has stopped {who} {times} within an hour"
-    return Alarm(limit.value, who, what, _ADVICE.get(limit, _ADVICE_ELSE))
+    situation = "what.once" if trips == 1 else "what.again"
+    advice = limit.value if limit in _WITH_ADVICE else "other"
+    return Alarm(limit.value, who, situation, (f"advice.{advice}",), trips)
 
 
 def make_account_alarm(limit: Limit, login: str) -> Alarm:
     """Make the alarm about an account that its brake has stopped."""
-    what = f"The account {login} has reached its limit {limit.value}"
-    return Alarm(limit.value, login, what, _ADVICE_ACCOUNT)
+    return Alarm(limit.value, login, "what.account", ("advice.account",))
 
 
 def make_gateway_alarm(address: str, names: int, is_suspended: bool) -> Alarm:
     """Make the alarm about a trusted address that behaves like a NAT gateway."""
-    what = f"The trusted address {address} has shown {names} unrelated names within an hour, as a NAT gateway would"
-    return Alarm("gateway_alarm", address, what, _ADVICE_GATEWAY + (_SUSPENDED if is_suspended else ""))
+    advice = ("advice.gateway", "advice.suspended") if is_suspended else ("advice.gateway",)
+    return Alarm("gateway_alarm", address, "what.gateway", advice, names)

@@ -49,6 +49,8 @@ class RoutingRules:
         tls: policy for direct delivery; a smarthost carries its own.
         direct_port: of the receiving servers.
         allow_private_hosts: connect to loopback and private addresses too.
+        mta_sts: obey the MTA-STS policies of the receiving domains.
+        dane: obey the TLSA records of the receiving servers.
         own_names: our host names, lower-case.
         own_endpoints: addresses, as `ipaddress` prints them, and ports that we listen on.
         own_wildcard_ports: ports that we listen on at every address of this machine.
@@ -59,6 +61,8 @@ class RoutingRules:
     tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     direct_port: int = 25
     allow_private_hosts: bool = False
+    mta_sts: bool = False
+    dane: bool = False
     own_names: frozenset[str] = frozenset()
     own_endpoints: frozenset[tuple[str, int]] = frozenset()
     own_wildcard_ports: frozenset[int] = frozenset()

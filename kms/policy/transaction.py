@@ -13,6 +13,7 @@ import attrs
 from kms.domain import reply
 from kms.domain.address import Mailbox
 from kms.domain.reply import Reply
+from kms.policy.limits import Limit
 
 
 @attrs.frozen
@@ -27,6 +28,7 @@ class TransactionRules:
         sender_domain_must_exist: the domain of MAIL FROM needs MX, A or AAAA.
         sender_must_match_login: an authenticated client sends from its own addresses only.
         local_sender_needs_auth: a stranger may not use a sender in a local domain.
+        observed: limits that only log.
     """
 
     max_recipients: int = 100
@@ -36,6 +38,7 @@ class TransactionRules:
     sender_domain_must_exist: bool = True
     sender_must_match_login: bool = False
     local_sender_needs_auth: bool = False
+    observed: frozenset[Limit] = frozenset()
 
 
 @attrs.frozen

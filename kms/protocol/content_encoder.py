@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 
+from kms.domain.newlines import has_bare_newline
+
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
@@ -41,8 +43,7 @@ class ContentEncoder:
     def _encode(self, data: bytes) -> bytes:
         if not data:
             return b""
-        pairs = data.count(b"\r\n")
-        if data.count(b"\n") != pairs or data.count(b"\r") != pairs:
+        if has_bare_newline(data):
             data = _BARE.sub(b"\r\n", data)
         stuffed = data.replace(b"\r\n.", b"\r\n..")
         if self._is_at_line_start and data[0] == 46:

@@ -1,4 +1,4 @@
-"""CRLF lines with a limit, and newlines that stand alone.
+"""CRLF lines with a limit.
 
 Promises: only CRLF ends a line; a line over its limit is thrown away while it is read, so that memory stays
 bounded. A bare CR or LF stays inside its line, where whoever takes the line sees and refuses it. No I/O.
@@ -41,6 +41,11 @@ class LineBuffer:
         """How many wait here."""
         return len(self._data) - self._start
 
+    @property
+    def has_line(self) -> bool:
+        """Whether the end of a line waits here."""
+        return _CRLF in self._data[self._start :]
+
     def append(self, data: bytes) -> None:
         """Add what arrived."""
         if self._start == len(self._data):
@@ -59,6 +64,8 @@ class LineBuffer:
             The line without its CRLF; a fault in the place of a line; None when no line is complete.
         """
         data, start = self._data, self._start
+        if not data and not self._discarded_octets:
+            return None
         end = data.find(_CRLF, start)
         if end < 0:
             return self._await_end(limit_octets)
@@ -100,20 +107,3 @@ class LineBuffer:
         self._data = b""
         self._start = 0
         self._discarded_octets = 0
-
-
-def has_bare_newline(data: bytes) -> bool:
-    """Tell whether a CR or LF stands alone; `data` must not begin or end within a CRLF.
-
-    A line ends in CRLF, CR or LF. Where all end in CRLF, there are twice as many of these octets as ends. (So
-    counted, it takes two thirds of the time of three searches.)
-    """
-    ends = len(data.splitlines())
-    if data and not data.endswith((b"\n", b"\r")):
-        ends -= 1
-    return len(data) - len(data.translate(None, _CRLF)) != 2 * ends
-
-
-def normalise_newlines(data: bytes) -> bytes:
-    """Turn each bare CR and each bare LF into CRLF; `data` must not begin or end within a CRLF."""
-    return data.replace(_CRLF, b"\n").replace(b"\r", b"\n").replace(b"\n", _CRLF)

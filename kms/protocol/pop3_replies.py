@@ -15,6 +15,7 @@ _CAPABILITIES = (
     "EXPIRE NEVER",
     "IMPLEMENTATION kms",
     "LANG",
+    "UTF8 USER",
 )
 
 LANGUAGES = {"i-default": "Default language", "en": "English"}

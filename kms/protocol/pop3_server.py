@@ -1,4 +1,4 @@
-"""The server's side of one POP3 session, without I/O (RFC 1939, 2449, 2595, 3206, 5034, LANG of 6856).
+"""The server's side of one POP3 session, without I/O (RFC 1939, 2449, 2595, 3206, 5034, 6856).
 
 Bytes go in by `receive_data`; `next_event` tells what somebody else must do or decide, and the session is
 paused until the matching answer: commands that are pipelined behind it wait (RFC 2449 6.8). Replies come out
@@ -36,6 +36,7 @@ from kms.protocol.pop3_transaction import TRANSACTION_COMMANDS, Transaction
 _MAX_LINE_OCTETS = 255 - 2  # RFC 2449 4, without CRLF
 _MAX_AUTH_LINE_OCTETS = 12288  # RFC 5034 4
 _MOST_OUTPUT_OCTETS = 64 * 1024
+_MOST_COMMANDS_A_TURN = 20
 _BAD_ARGUMENTS = "Bad arguments"
 _LINE_TOO_LONG = "Line too long"
 
@@ -65,6 +66,7 @@ class Pop3ServerSession:
     _failed_commands: int = attrs.field(default=0, init=False)
     _transaction: Transaction = attrs.field(init=False)
     _is_logged_in: bool = attrs.field(default=False, init=False)
+    _is_utf8: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self._settings
@@ -91,8 +93,13 @@ class Pop3ServerSession:
 
     @property
     def buffered_octets(self) -> int:
-        """How much of what came is not yet looked at."""
-        return self._lines.octets
+        """How much of what came is not yet looked at; what comes after the end never is."""
+        return 0 if self.is_closing else self._lines.octets
+
+    @property
+    def has_commands(self) -> bool:
+        """Whether there is a command to obey, once nothing is asked."""
+        return not self.is_closing and self._lines.has_line
 
     @property
     def is_sending(self) -> bool:
@@ -103,9 +110,12 @@ class Pop3ServerSession:
         """Obey commands until one needs an answer.
 
         Returns:
-            What is asked; None when nothing is, or when so much is to be sent that it should be sent first.
+            What is asked; None when nothing is, when so much is to be sent that it should be sent first, or after
+            so many commands that others should have their turn.
         """
-        while self._pending is None and not self.is_closing and self._replies.octets < _MOST_OUTPUT_OCTETS:
+        for _ in range(_MOST_COMMANDS_A_TURN):
+            if self._pending is not None or self.is_closing or self._replies.octets >= _MOST_OUTPUT_OCTETS:
+                return None
             line = self._lines.next_line(_MAX_AUTH_LINE_OCTETS)
             if line is None:
                 return None
@@ -121,7 +131,7 @@ class Pop3ServerSession:
     def log_in(self, messages: Sequence[ListedMessage]) -> None:
         """Answer `LoginOffered`: the mailbox is open; message 1 is the first of `messages`."""
         self._pending = None
-        self._transaction = Transaction(messages, self._replies)
+        self._transaction = Transaction(messages, self._replies, self._is_utf8)
         self._go_on(self._login.succeed())
 
     def take_verifier(self, verifier: ScramVerifier) -> None:
@@ -144,6 +154,7 @@ class Pop3ServerSession:
         """Answer `TlsRequested`: forget all that came in clear (RFC 2595 4)."""
         self._pending = None
         self.is_encrypted = True
+        self._is_utf8 = False
         self._lines.clear()
         self._login = self._make_login()
 
@@ -288,6 +299,10 @@ class Pop3ServerSession:
             return step
         return None
 
+    def _switch_to_utf8(self, _: bytes) -> None:
+        self._is_utf8 = True
+        self._replies.accept("UTF-8 it is")
+
     def _choose_language(self, argument: bytes) -> None:
         if not argument.strip():
             lines = (f"{tag} {name}\r\n" for tag, name in LANGUAGES.items())
@@ -305,6 +320,7 @@ _COMMANDS: dict[bytes, tuple[bool, bool, _Command]] = {
     b"CAPA": (True, False, Pop3ServerSession._capa),
     b"QUIT": (True, False, Pop3ServerSession._quit),
     b"LANG": (True, True, Pop3ServerSession._choose_language),
+    b"UTF8": (False, False, Pop3ServerSession._switch_to_utf8),
     b"STLS": (False, False, Pop3ServerSession._stls),
     b"USER": (False, True, Pop3ServerSession._take_user),
     b"PASS": (False, True, Pop3ServerSession._take_password),

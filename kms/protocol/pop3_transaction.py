@@ -12,6 +12,7 @@ from kms.protocol.pop3_content import MessageEncoder
 from kms.protocol.pop3_events import ListedMessage, MessageRequested
 from kms.protocol.pop3_maildrop import Maildrop, read_number
 from kms.protocol.pop3_replies import ReplyBuffer
+from kms.protocol.pop3_surrogate import HeaderDowngrader
 
 
 class Transaction:
@@ -20,13 +21,19 @@ class Transaction:
     Args:
         messages: of the mailbox; message 1 is the first.
         replies: where the answers go.
+        is_utf8: messages are sent as they are; else those whose header is not ASCII have a surrogate.
     """
 
-    def __init__(self, messages: Sequence[ListedMessage], replies: ReplyBuffer) -> None:
+    def __init__(
+        self, messages: Sequence[ListedMessage], replies: ReplyBuffer, is_utf8: bool = False
+    ) -> None:
         self._maildrop = Maildrop(messages)
         self._replies = replies
+        self._is_utf8 = is_utf8
         self._encoder: MessageEncoder | None = None
-        self._status = ""
+        self._downgrader: HeaderDowngrader | None = None
+        self._octets: int | None = None
+        self._has_spoken = False
 
     @property
     def deleted(self) -> tuple[int, ...]:
@@ -42,13 +49,22 @@ class Transaction:
         """Send a chunk of the requested message; only while `is_sending`."""
         encoder = self._encoder
         assert encoder is not None
-        if self._status:
-            self._replies.accept(self._status)
-            self._status = ""
+        if self._downgrader is not None:
+            data = self._downgrader.feed(data, is_last)
+            if not data and not is_last:
+                return
+        if not self._has_spoken:
+            self._has_spoken = True
+            self._replies.accept(self._describe())
         self._replies.send(encoder.feed(data))
         if is_last or encoder.is_complete:
             self._replies.send(encoder.finish())
             self._encoder = None
+
+    def _describe(self) -> str:
+        if self._octets is None:
+            return "Top of message follows"
+        return f"{self._octets + (self._downgrader.added_octets if self._downgrader else 0)} octets"
 
     def give_up_content(self) -> None:
         """Want nothing more of the requested message."""
@@ -72,17 +88,18 @@ class Transaction:
 
     def _retrieve(self, argument: bytes) -> MessageRequested:
         number = read_number(argument)
-        return self._request(number, None, f"{self._maildrop.find(number).octets} octets")
+        return self._request(number, None, self._maildrop.find(number).octets)
 
     def _top(self, argument: bytes) -> MessageRequested:
         first, _, second = argument.strip().partition(b" ")
         number, body_lines = read_number(first), read_number(second)
         self._maildrop.find(number)
-        return self._request(number, body_lines, "Top of message follows")
+        return self._request(number, body_lines, None)
 
-    def _request(self, number: int, body_lines: int | None, status: str) -> MessageRequested:
+    def _request(self, number: int, body_lines: int | None, octets: int | None) -> MessageRequested:
         self._encoder = MessageEncoder(body_lines)
-        self._status = status
+        self._downgrader = None if self._is_utf8 else HeaderDowngrader()
+        self._octets, self._has_spoken = octets, False
         return MessageRequested(number)
 
     def _delete(self, argument: bytes) -> None:

@@ -13,8 +13,8 @@ import re
 import sys
 
 from kms.domain import reply
+from kms.domain.newlines import has_bare_newline, normalise_newlines
 from kms.domain.reply import Reply
-from kms.protocol.lines import has_bare_newline, normalise_newlines
 
 _END_OF_DATA = b"\r\n.\r\n"
 _DOT_LINE = re.compile(

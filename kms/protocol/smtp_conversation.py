@@ -7,7 +7,7 @@ Flow: `smtp_server` is a conversation that understands commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -20,7 +20,18 @@ from kms.protocol.smtp_settings import SmtpServerSettings
 from kms.protocol.smtp_states import State
 
 
-def _as_it_is(reply: Reply) -> Reply:
+class Sign(Protocol):
+    """Is told of a refusal by a rule that the session knows itself, and gives what is to be said in its place.
+
+    It may add something to the text, and nothing else. A refusal that is only observed is not said at all.
+    """
+
+    def __call__(self, reply: Reply, is_observed: bool = False) -> Reply:
+        """Give what to say."""
+        ...
+
+
+def _as_it_is(reply: Reply, is_observed: bool = False) -> Reply:
     return reply
 
 
@@ -28,15 +39,12 @@ def _as_it_is(reply: Reply) -> Reply:
 class Conversation:
     """Octets from the client, replies to it, and how far they have come with each other.
 
-    `sign` is asked for what is to be said in the place of a refusal by a rule that the session knows itself: it may
-    add something to the text, and nothing else.
-
     Attributes:
         is_smtputf8: the last MAIL has said SMTPUTF8, so replies may be in UTF-8 (RFC 6531 3.7.4).
     """
 
     _settings: SmtpServerSettings
-    _sign: Callable[[Reply], Reply] = attrs.field(default=_as_it_is, kw_only=True)
+    _sign: Sign = attrs.field(default=_as_it_is, kw_only=True)
     is_smtputf8: bool = attrs.field(default=False, init=False)
     _state: State = attrs.field(default=states.UNGREETED, init=False)
     _lines: LineBuffer = attrs.field(factory=LineBuffer, init=False)
@@ -96,8 +104,12 @@ class Conversation:
 
     def _refuse(self, reply: Reply) -> Reply:
         """Say what the client did wrong, unless it has done wrong too often."""
-        if 0 < self._settings.max_failed_commands <= self._failed_commands:
-            return self._say(self._sign(replies.TOO_MANY_ERRORS))
+        most = self._settings.max_failed_commands
+        if 0 < most <= self._failed_commands:
+            if not self._settings.observes_failed_commands:
+                return self._say(self._sign(replies.TOO_MANY_ERRORS))
+            if self._failed_commands == most:
+                self._sign(replies.TOO_MANY_ERRORS, is_observed=True)
         self._failed_commands += 1
         return self._say(reply)
 

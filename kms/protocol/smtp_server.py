@@ -50,6 +50,7 @@ __all__ = ["BareNewlines", "SmtpServerSession", "SmtpServerSettings"]
 
 MAX_COMMAND_OCTETS = 2048
 MAX_FAILED_LOGINS = 10
+_OF_A_LOGIN = (LoginOffered, VerifierWanted)
 
 
 @attrs.define(eq=False, repr=False)
@@ -129,7 +130,7 @@ class SmtpServerSession(ContentTransfer):
                 return reply
             raise RuntimeError("no event waits for a reply")
         self._pending = None
-        if isinstance(event, LoginOffered | VerifierWanted):
+        if isinstance(event, _OF_A_LOGIN):
             return self._finish_login(reply)
         self._state = states.follow(self._state, event, reply.is_success)
         if reply.is_permanent and reply.status != BAD_MAILBOX:

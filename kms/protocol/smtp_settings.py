@@ -37,6 +37,7 @@ class SmtpServerSettings:
         offers_dsn: RET, ENVID, NOTIFY and ORCPT are taken, and kept with the message (RFC 3461).
         max_recipients: of one message, as announced by LIMITS (RFC 9422); who counts them is the listener's
             matter; 0 = no limit.
+        observes_failed_commands: their limit refuses nothing; `sign` is told, once, that it would.
     """
 
     hostname: str
@@ -50,6 +51,7 @@ class SmtpServerSettings:
     is_lmtp: bool = False
     offers_dsn: bool = False
     max_recipients: int = 0
+    observes_failed_commands: bool = False
 
 
 @functools.lru_cache(maxsize=64)

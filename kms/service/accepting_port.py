@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 _MOST_KEPT_BACK = 64
 _PAUSE_SECONDS = 0.5
-_MOST_AT_ONCE = 10
+_MOST_AT_ONCE = 4
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _NOBODY_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EPERM))
 _log = Logger(namespace="kms")

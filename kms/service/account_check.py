@@ -186,6 +186,8 @@ class AccountCheck:
 
     def split(self, reached: list[Decision]) -> tuple[Decision | None, tuple[Decision, ...]]:
         """Part the first limit that refuses from those that only observe."""
+        if not reached:
+            return None, ()
         modes = {rule: self.rules.mode(limit, 1) for limit, (rule, _) in _ANSWERS.items()}
         refusals = [one for one in reached if modes[one.rule] is Mode.ENFORCE]
         observed = tuple(one for one in reached if modes[one.rule] is Mode.OBSERVE)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES, Alarm
 from kms.domain.decision import Decision, Rule
 from kms.policy.alarm import (
     HOUR,
-    Alarm,
     TripMemory,
     make_account_alarm,
     make_gateway_alarm,
@@ -73,7 +73,7 @@ class Alarms:
             self._report(make_gateway_alarm(address, names, is_suspended))
 
     def _report(self, alarm: Alarm) -> None:
-        self._log.alarm(alarm.what)
+        self._log.alarm(BUILT_IN_ALARM_SENTENCES.describe(alarm))
         now = self._clock.monotonic()
         self._mailed = [at for at in self._mailed if now - at < HOUR]
         if len(self._mailed) < _MOST_MAILS:

@@ -55,6 +55,7 @@ _ROUTES: tuple[tuple[str, str, Answer], ...] = (
     ),
     ("GET", "aliases", lambda control, call: control.list_aliases()),
     ("POST", "aliases", lambda control, call: control.add_alias(call.text("address"), call.texts("targets"))),
+    ("POST", "aliases-file/load", lambda control, call: control.load_aliases_file()),
     ("DELETE", "aliases/{}", lambda control, call: control.remove_alias(call.names[0])),
     ("GET", "aliases/{}/targets", lambda control, call: control.resolve_alias(call.names[0])),
     ("GET", "windows", lambda control, call: control.list_windows()),

@@ -34,7 +34,8 @@ from kms.service.explanation import Explainer
 from kms.service.free_space import FreeSpace
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.guarded_portal import GuardedPortal
-from kms.service.hashing_queue import HashingQueue
+from kms.service.hashing_queue import HashingPool, HashingQueue
+from kms.service.https_fetch import HttpsFetch
 from kms.service.incoming import BodyFiles
 from kms.service.limit_effects import LimitEffects
 from kms.service.local_delivery import LocalDelivery
@@ -64,6 +65,7 @@ from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
 from kms.service.settings_rules import log_path, may_send_plain_passwords, outbound_rules, routing_rules
 from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.sts_policies import StsPolicies
 from kms.service.submissions import Submissions
 from kms.service.tls import ClientTls
 from kms.service.trace_fields import TraceFields
@@ -112,7 +114,7 @@ class App:
         self.windows = RelayWindows(self.database, clock, self.security_log, settings.relay.pop_window)
         self.windows.max_users = settings.relay.pop_window_max_users
         self.ledger = ClientLedger(self.database, clock, self.security_log)
-        self.hashing = ThreadPool(0, _HASHING_THREADS, "hashing")
+        self.hashing: ThreadPool = HashingPool(_HASHING_THREADS)
         self.bodies = ThreadPool(0, 1, "bodies")
         self.files = BodyFiles(reactor, self.bodies, lambda number: BodyWriter(settings.spool_dir, number))
         self.texts = ReportTexts(settings.server.reports_dir)
@@ -133,15 +135,13 @@ class App:
     def _build_delivery(self, settings: Settings) -> None:
         self.queue = Queue(self.database, QueueStore(settings.spool_dir), self.clock)
         self.routes = RouteFinder(self.resolver, routing_rules(settings, self.hostname), SystemRandom())
-        client_tls = ClientTls(settings.tls.ca_file)
+        connector, client_tls = tcp_connector(self.reactor), ClientTls(settings.tls.ca_file)
+        fetch = HttpsFetch(connector, client_tls, self.resolver, self.routes.may_be_private, self.clock)
+        self.routes.sts = self.sts = StsPolicies(self.database, self.resolver, fetch, self.clock)
         pool = PoolRules(messages_per_connection=settings.delivery.messages_per_connection)
+        delivery = RemoteDeliverySettings(self.hostname, pool)
         self.remote = RemoteDelivery(
-            RemoteDeliverySettings(self.hostname, pool),
-            self.clock,
-            tcp_connector(self.reactor),
-            client_tls,
-            self.resolver,
-            self.files.run,
+            delivery, self.clock, connector, client_tls, self.resolver, self.files.run
         )
         self.outbound = Outbound(outbound_rules(settings), self.routes, self.remote)
         adds_envelope_to = settings.domains.add_envelope_to
@@ -204,6 +204,7 @@ class App:
             self.account_counts,
         )
         self.checks = build_checks(settings, self.directory, self.state)
+        self.files.has_room = self.checks.senders.has_room
         self.decisions = Decisions(self.database, self.clock, logs, settings.log.decisions_keep)
         self._keep_decisions(settings)
         LimitEffects(self.checks.clients, self.ledger, self.security_log).follow(self.decisions)
@@ -283,7 +284,7 @@ class App:
         mechanisms = () if name == "lmtp" else settings.auth.mechanisms
         session = SmtpServerSettings(
             hostname=self.hostname,
-            max_message_octets=limits.max_message_size,
+            max_message_octets=limits.enforced("max_message_size"),
             max_failed_commands=limits.max_failed_commands,
             bare_newlines=BareNewlines(limits.bare_newlines.value),
             mechanisms=tuple(mechanism.value for mechanism in mechanisms),
@@ -291,7 +292,8 @@ class App:
             is_lmtp=name == "lmtp",
             offers_dsn=True,
             offers_starttls=True,
-            max_recipients=limits.max_recipients,
+            max_recipients=limits.enforced("max_recipients"),
+            observes_failed_commands="max_failed_commands" in limits.observe,
         )
         return SmtpServiceRules(
             session=session,
@@ -301,6 +303,7 @@ class App:
             session_timeout=limits.session_timeout,
             may_send_plain_passwords=self.may_send_plain_passwords,
             minimum_data_rate=limits.minimum_data_rate,
+            observes_data_rate="minimum_data_rate" in limits.observe,
         )
 
     def pop3_settings(self, settings: Settings, name: str) -> Pop3ServerSettings:

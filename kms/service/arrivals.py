@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 
 from kms.domain.decision import Decision, Stage
 from kms.domain.reply import Reply
-from kms.policy.limits import client_key
 from kms.service.checks import Checks
 from kms.service.client_ledger import ClientLedger, Place
 from kms.service.decisions import Case, Decisions
@@ -51,7 +50,7 @@ class Arrivals:
             return refusal
         if not visit.session.is_lmtp:
             visit.is_counted = True
-            self._ledger.connections.add(client_key(visit.client))
+            self._ledger.connections.add(visit.client_key)
         if not clients.asks_for_name(visit):
             return None
         return Deferred.fromCoroutine(self._judge_name(visit)).addErrback(self._trouble)
@@ -73,7 +72,7 @@ class Arrivals:
         visit.is_over = True
         if visit.is_counted:
             visit.is_counted = False
-            self._ledger.connections.remove(client_key(visit.client))
+            self._ledger.connections.remove(visit.client_key)
         self._mail_log.disconnected(visit.client)
 
     def reserve_place(self, visit: Visit) -> Place | None:
@@ -81,4 +80,4 @@ class Arrivals:
         clients = self._checks.clients
         if not clients.limits.messages_per_hour or clients.is_free(visit):
             return None
-        return self._ledger.reserve(client_key(visit.client))
+        return self._ledger.reserve(visit.client_key)

@@ -12,18 +12,20 @@ import attrs
 from twisted.cred.portal import Portal
 
 from kms.config.settings import Settings
+from kms.domain.decision import Decision
 from kms.ports import Resolver
 from kms.service.account_check import AccountCheck, AccountCounts
 from kms.service.archive import Archive
 from kms.service.client_check import ClientCheck
 from kms.service.client_ledger import ClientLedger
-from kms.service.content_check import ContentCheck
+from kms.service.content_check import ContentCheck, observed_in
 from kms.service.directory import DirectoryCache
 from kms.service.gateway_watch import GatewayWatch
 from kms.service.quota import Quota
 from kms.service.recipient_check import RecipientCheck
 from kms.service.relay_check import RelayCheck
 from kms.service.sender_check import SenderCheck
+from kms.service.visit import Transaction, Visit
 
 
 @attrs.frozen
@@ -70,6 +72,26 @@ class Checks:
     contents: ContentCheck
     accounts: AccountCheck
     archive: Archive
+
+    def judge_content(
+        self, visit: Visit, transaction: Transaction, header: bytes, received_count: int, octets: int
+    ) -> tuple[Decision | None, tuple[Decision, ...]]:
+        """Judge a whole content; gives a refusal, and what is only observed where there is none.
+
+        An account is judged once more: only now the size is known, and other sessions may have sent meanwhile.
+        """
+        observed: tuple[Decision, ...] = ()
+        refusal = self.contents.judge(transaction, header, received_count)
+        if refusal is None and visit.account is not None:
+            refusal, observed = self.accounts.split(self.accounts.judge_message(visit, octets))
+        if refusal is not None:
+            return refusal, ()
+        if observed:
+            told = observed_in(transaction)
+            observed = tuple(one for one in observed if one.rule not in told)
+        if self.contents.rules.observed:
+            observed = (*self.contents.observe(transaction, received_count, octets), *observed)
+        return None, observed
 
     def use(self, settings: Settings) -> None:
         """Take the rules of changed settings."""

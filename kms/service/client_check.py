@@ -10,7 +10,7 @@ from kms.domain import reply
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.dns_answer import HostNames, LookupFailed
 from kms.policy.block import BlockKind
-from kms.policy.limits import ClientLimits, Limit, Mode, client_key, is_reached
+from kms.policy.limits import ClientLimits, Limit, Mode, is_reached
 from kms.ports import Resolver
 from kms.service.client_ledger import ClientLedger
 from kms.service.visit import Visit
@@ -40,7 +40,7 @@ class ClientCheck:
         """Judge a client that connects; its own connection is not counted yet."""
         if self.is_free(visit):
             return _fine()
-        client = client_key(visit.client)
+        client = visit.client_key
         over = [
             (mode, decision)
             for mode, decision in (
@@ -94,14 +94,14 @@ class ClientCheck:
 
     def judge_rate(self, visit: Visit) -> tuple[Mode, Decision] | None:
         """Judge at MAIL whether the client has sent enough for this hour; None where it has not."""
-        mode = self.limits.mode(Limit.MESSAGES_PER_HOUR)
-        if mode is Mode.OFF or self.is_free(visit):
-            return None
         limit = self.limits.messages_per_hour
-        count = self._ledger.messages_of(client_key(visit.client), visit.ahead_seconds)
-        if not is_reached(count, limit):
+        if not limit:
+            return None
+        count = self._ledger.messages_of(visit.client_key, visit.ahead_seconds)
+        if not is_reached(count, limit) or self.is_free(visit):
             return None
         facts: Facts = {"messages": count, "messages_per_hour": limit}
+        mode = self.limits.mode(Limit.MESSAGES_PER_HOUR)
         return mode, Decision(Rule.MESSAGES_PER_HOUR, reply.TOO_MANY_MESSAGES, facts)
 
     def judge_unknown_recipient(self, visit: Visit) -> Decision:
@@ -111,7 +111,7 @@ class ClientCheck:
         if mode is Mode.OFF or self.is_free(visit):
             return refusal
         limit = self.limits.unknown_recipients
-        count = self._ledger.unknown_recipients_of(client_key(visit.client), visit.ahead_seconds)
+        count = self._ledger.unknown_recipients_of(visit.client_key, visit.ahead_seconds)
         count += visit.made_up_unknown_recipients
         if not is_reached(count, limit):
             return refusal

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from kms.domain import reply as replies
 from kms.domain.content import Content, FileContent
+from kms.domain.published_tls import UNVERIFIED, TlsAuthority
 from kms.domain.reply import Reply
 from kms.protocol.client_events import (
     ClientEvent,
@@ -52,6 +53,10 @@ class TlsCreator(Protocol):
     """
 
     problems: list[str]
+
+    def judge(self, connection: Any) -> str:
+        """Say, after the handshake, why the connection must not be used; "" = it may."""
+        ...
 
 
 @attrs.frozen
@@ -93,6 +98,7 @@ class ClientConnection(TwistedProtocol):
         make_tls: Callable[[], TlsCreator],
         *,
         is_tls_at_once: bool,
+        tls_by: TlsAuthority = TlsAuthority.OURSELVES,
     ) -> None:
         self.key = key
         self.ready: Deferred[SessionEnded | None] = Deferred(self._forsake)
@@ -103,6 +109,7 @@ class ClientConnection(TwistedProtocol):
         self._make_tls = make_tls
         self._tls_creator: TlsCreator | None = None
         self._is_tls_at_once = is_tls_at_once
+        self._tls_by = tls_by
         self._is_handshaking = False
         self._is_lost = False
         self._is_closing = False
@@ -184,10 +191,17 @@ class ClientConnection(TwistedProtocol):
         Twisted calls this also when the certificate was just refused and the connection is being aborted:
         so only the first octets that come through TLS show that it works.
         """
-        handle = self.transport.getHandle()
-        tls = f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
-        if self._tls_creator is not None and self._tls_creator.problems:
-            tls += ", certificate not verified"
+        handle, creator = self.transport.getHandle(), self._tls_creator
+        refusal = creator.judge(handle) if creator is not None else ""
+        if refusal:
+            self._give_up(quote(replies.TLS_FAILED_AT_HOP, printable(refusal)), EndCause.TLS)
+            return
+        words = [f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"]
+        if creator is not None and creator.problems:
+            words.append(UNVERIFIED)
+        if self._tls_by.value:
+            words.append(self._tls_by.value)
+        tls = ", ".join(words)
         if self._is_tls_at_once:
             self._session.tls = tls
         else:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 monotonic_seconds = time.monotonic
@@ -37,6 +38,13 @@ class Clock(Protocol):
         ...
 
 
+def next_turn(clock: Clock) -> Deferred[None]:
+    """Fires in the reactor's next turn: whoever has much to do lets others go first."""
+    turn: Deferred[None] = Deferred()
+    clock.call_later(0, lambda: turn.callback(None))
+    return turn
+
+
 class SystemClock:
     """The machine's clocks; timers run on the reactor."""
 
@@ -45,7 +53,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """See `Clock`."""
-        return datetime.fromtimestamp(time.time(), UTC)
+        return datetime.now(UTC)
 
     def epoch_seconds(self) -> int:
         """See `Clock`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kms.domain import reply
-from kms.domain.decision import Decision, Rule
+from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.message import find_fields
+from kms.domain.reply import Reply
+from kms.policy.limits import Limit
 from kms.policy.transaction import TransactionRules, judge_hops
 from kms.service.directory import DirectoryCache
 from kms.service.visit import Transaction
@@ -34,10 +36,24 @@ class ContentCheck:
             A refusal; None where nothing speaks against it.
         """
         refusal = judge_hops(received_count, self.rules)
-        if refusal is not None:
-            facts = {"received_count": received_count, "max_received_hops": self.rules.max_received_hops}
-            return Decision(Rule.MAX_RECEIVED_HOPS, refusal, {**facts})
+        if refusal is not None and Limit.MAX_RECEIVED_HOPS not in self.rules.observed:
+            return self._decide_hops(received_count, refusal)
         return self._judge_loop(transaction, header)
+
+    def observe(self, transaction: Transaction, received_count: int, octets: int) -> tuple[Decision, ...]:
+        """Give what would be refused if it were not only observed; what MAIL has told is not told again."""
+        rules, found = self.rules, []
+        hops = judge_hops(received_count, rules)
+        if hops is not None:
+            found.append(self._decide_hops(received_count, hops))
+        if octets > rules.max_message_octets > 0 and Rule.DECLARED_SIZE not in observed_in(transaction):
+            facts: Facts = {"octets": octets, "max_octets": rules.max_message_octets}
+            found.append(Decision(Rule.CONTENT_SIZE, reply.CONTENT_TOO_LARGE, facts))
+        return tuple(found)
+
+    def _decide_hops(self, received_count: int, refusal: Reply) -> Decision:
+        facts: Facts = {"received_count": received_count, "max_received_hops": self.rules.max_received_hops}
+        return Decision(Rule.MAX_RECEIVED_HOPS, refusal, facts)
 
     def _judge_loop(self, transaction: Transaction, header: bytes) -> Decision | None:
         """Refuse what lay in a recipient's mailbox before (RFC 9228), while the client is still there to hear it.
@@ -52,3 +68,8 @@ class ContentCheck:
             if target in accounts and target in passed:
                 return Decision(Rule.DELIVERED_TO_LOOP, reply.DELIVERED_TO_LOOP, {"delivered_to": target})
         return None
+
+
+def observed_in(transaction: Transaction) -> set[Rule]:
+    """Name the rules that would have refused something of the transaction so far."""
+    return {one.rule for _, _, decision in transaction.decisions for one in decision.observed}

@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from kms.config.aliases_file import load_aliases_file
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.domain.account import Directory
@@ -170,6 +171,25 @@ class Control:
         return await self._server.database.read(
             lambda store: administration.resolve(store, self._domains, address)
         )
+
+    async def load_aliases_file(self) -> Facts:
+        """Read `[domains] aliases_file` anew; one with faults changes nothing. Raises AccountError.
+
+        Returns:
+            `path`, and `aliases`: how many it has.
+        """
+        server = self._server
+        domains = server.settings.domains
+        if domains.aliases_file is None:
+            raise AccountError("the running server's configuration has no [domains] aliases_file; reload it")
+        try:
+            aliases = load_aliases_file(domains.aliases_file, domains.local)
+        except ConfigError as error:
+            raise AccountError("; ".join(map(str, error.problems))) from None
+        server.settings = attrs.evolve(server.settings, file_aliases=aliases)
+        server.directory.take_file(aliases)
+        self._log.info("{count} aliases read from {path}", count=len(aliases), path=domains.aliases_file)
+        return {"path": str(domains.aliases_file), "aliases": len(aliases)}
 
     # Windows
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from kms.domain.account import Directory
+from kms.domain.account import Alias, Directory
 from kms.domain.address_group import ClientAddress
 from kms.policy.block import Block
 from kms.service.client_ledger import Counters
@@ -41,6 +41,10 @@ class KnowsDirectory(Protocol):
 
     async def load(self) -> None:
         """Read the store anew."""
+        ...
+
+    def take_file(self, aliases: tuple[Alias, ...]) -> None:
+        """Take the aliases of the aliases file."""
         ...
 
 

@@ -13,12 +13,17 @@ _STEP_SECONDS = 10.0
 
 
 class DataRate:
-    """The last minute of one message."""
+    """The last minute of one message.
 
-    __slots__ = ("_marks",)
+    Attributes:
+        is_told: of this client it was told that it is too slow, and that is enough.
+    """
+
+    __slots__ = ("_marks", "is_told")
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
+        self.is_told = False
 
     def forget(self) -> None:
         """Nothing is awaited from the client: a minute begins anew when something is."""
@@ -33,6 +38,8 @@ class DataRate:
             octets: that came so far, from any beginning.
         """
         marks = self._marks
+        if self.is_told:
+            return False
         if marks and now - marks[-1][0] < _STEP_SECONDS:
             return False
         marks.append((now, octets))

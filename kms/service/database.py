@@ -153,23 +153,26 @@ class _Writing:
                 job.fail(cause)
 
     def _run_together(self, jobs: Sequence[Job]) -> bool:
-        """Begin a transaction and run a group of one kind of batched job without savepoints.
+        """Begin a transaction and run a group of batched jobs, several, without savepoints.
 
         Returns:
-            False where that raised, or where it is another group: no transaction is open, and care is to be taken.
+            False where that raised, or where one is not batched: no transaction is open, and care is to be taken.
         """
-        operation = jobs[0].operation
-        if len(jobs) < 2 or any(not job.is_batched or job.operation != operation for job in jobs):
+        if len(jobs) < 2 or not all(job.is_batched for job in jobs):
             return False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             reach(Step.BEGUN)
-            results = _results(operation, self._connection, jobs)
+            done = [
+                (same, _results(operation, self._connection, same))
+                for operation, same in _by_operation(jobs).items()
+            ]
         except Exception:  # whose fault it was comes out, and is told, when they are run one by one
             self._roll_back()
             return False
-        for job, result in zip(jobs, results, strict=True):
-            job.result = result
+        for same, results in done:
+            for job, result in zip(same, results, strict=True):
+                job.result = result
         return True
 
     def _roll_back(self) -> None:
@@ -246,6 +249,14 @@ class _Writing:
             self._connection.execute(statement)
         except sqlite3.Error as error:
             raise _TransactionLost(error) from error
+
+
+def _by_operation(jobs: Sequence[Job]) -> dict[Callable[..., Any], list[Job]]:
+    """Put batched jobs together that are of one kind, in the order in which each kind came first."""
+    kinds: dict[Callable[..., Any], list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(job.operation, []).append(job)
+    return kinds
 
 
 def _results(operation: Callable[..., Any], connection: Connection, jobs: Sequence[Job]) -> Sequence[Any]:

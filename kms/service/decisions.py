@@ -8,7 +8,7 @@ Flow: `service.reception` brings every decision here; `service.explanation` neve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import attrs
@@ -30,7 +30,7 @@ _MOST_WAITING = 20_000
 _PURGED_AT_ONCE = 10_000
 
 
-@attrs.frozen
+@attrs.define  # not frozen: one for each command of a message; nobody changes one
 class Case:
     """What a decision was about.
 
@@ -94,10 +94,10 @@ class Decisions:
         Returns:
             What to tell the client; the reply of a refusal ends with the record's id.
         """
-        for observed in decision.observed:
-            self._take_consequence(case, observed)
-            self._record(case, observed, is_observed=True)
-        self._take_consequence(case, decision)
+        if decision.observed:
+            self.note_observed(case, decision.observed)
+        if decision.rule in self.consequences:
+            self._take_consequence(case, decision)
         if not decision.is_refusal:
             return decision.reply
         number = self._record(case, decision)
@@ -113,6 +113,12 @@ class Decisions:
             visit.protocol_word,
         )
         return reply
+
+    def note_observed(self, case: Case, observed: Iterable[Decision]) -> None:
+        """Carry out what follows from limits that only observe: a line in the log, and a record."""
+        for decision in observed:
+            self._take_consequence(case, decision)
+            self._record(case, decision, is_observed=True)
 
     def _take_consequence(self, case: Case, decision: Decision) -> None:
         consequence = self.consequences.get(decision.rule)

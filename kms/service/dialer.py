@@ -41,7 +41,8 @@ def name_hop(hop: NextHop, address: str) -> str:
 
 def key_of(hop: NextHop, address: str) -> tuple[object, ...]:
     """Connections with equal keys are equally good."""
-    return (hop.host, address, hop.port, hop.tls, hop.is_tls_at_once, hop.is_lmtp, hop.credentials, hop.pop3)
+    tls = (hop.tls, hop.tls_by, hop.dane, hop.is_tls_at_once)
+    return (hop.host, address, hop.port, tls, hop.is_lmtp, hop.credentials, hop.pop3)
 
 
 @attrs.frozen
@@ -130,8 +131,9 @@ class Dialer:
             SmtpClientSession(settings, is_encrypted=hop.is_tls_at_once),
             key_of(hop, address),
             self.tools,
-            lambda: self.client_tls.creator_for(hop.host, hop.tls),
+            lambda: self.client_tls.creator_for(hop.host, hop.tls, hop.dane),
             is_tls_at_once=hop.is_tls_at_once,
+            tls_by=hop.tls_by,
         )
 
     def _dial(self, hop: NextHop, address: str, connection: ClientConnection) -> Any:

@@ -44,6 +44,11 @@ class DirectoryCache:
         self.current = attrs.evolve(self.current, accounts=accounts, aliases=aliases)
         self._resolved.clear()
 
+    def take_file(self, aliases: tuple[Alias, ...]) -> None:
+        """Make a snapshot with these aliases of the aliases file in place of those of before."""
+        self.current = attrs.evolve(self.current, file_aliases=aliases)
+        self._resolved.clear()
+
     def has_only_local(self, entry: QueueEntry) -> bool:
         """Tell whether all the recipients of a queue entry are in local domains."""
         domains = (recipient.forward_path.domain for recipient in entry.envelope.recipients)

@@ -3,9 +3,10 @@
 Never raises: whatever goes wrong, from a silent server to a lying one, is `LookupFailed`, and nobody is ever
 told "there is nothing" unless a server said so. Names are absolute, CNAMEs are followed, answers are kept as
 long as their TTL allows and failures for a short time, equal questions under way are asked once. How many
-questions are under way at once is bounded.
+questions are under way at once is bounded. DNSSEC's proof is the AD bit of a resolver at a loopback address, and
+of no other: on the way from elsewhere anybody may set it.
 
-Flow: service/route_finder.py and the check of a sender's domain await it.
+Flow: service/route_finder.py, hop_protection.py, sts_policies.py and the check of a sender's domain await it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import attrs
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.nameserver
@@ -38,7 +40,13 @@ from kms.domain.dns_answer import (
     NamesAnswer,
     NoRecords,
     NoSuchDomain,
+    TextAnswer,
+    Texts,
+    TlsaAnswer,
+    TlsaRecord,
+    TlsaRecords,
 )
+from kms.domain.private_address import parse_address
 from kms.service.dns_backend import NetworkReactor, TwistedBackend
 
 MAX_ALIASES = 8
@@ -51,7 +59,8 @@ MAX_TTL_SECONDS = 3600.0
 MAX_NEGATIVE_TTL_SECONDS = 300.0
 FAILURE_TTL_SECONDS = 30.0
 
-_Answer = MxAnswer | AddressAnswer | NamesAnswer
+_Answer = MxAnswer | AddressAnswer | NamesAnswer | TextAnswer | TlsaAnswer
+_Records = MailExchangers | Addresses | HostNames | Texts | TlsaRecords
 _Key = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
@@ -83,10 +92,16 @@ class DnsResolver:
         self._waiting: dict[_Key, list[Deferred[_Answer]]] = {}
         self._slots = DeferredSemaphore(MAX_LOOKUPS_AT_ONCE)
 
+    @property
+    def may_have_proof(self) -> bool:
+        """A resolver at a loopback address is among those asked, so DNSSEC's proof may come."""
+        servers = self._stub.nameservers  # texts, where the system's configuration names them
+        return any(_is_loopback(one if isinstance(one, str) else one.answer_nameserver()) for one in servers)
+
     async def lookup_mx(self, domain: str) -> MxAnswer:
         """See `Resolver`."""
         answer = await self._look_up(domain, dns.rdatatype.MX)
-        assert not isinstance(answer, Addresses | HostNames)
+        assert not isinstance(answer, Addresses | HostNames | Texts | TlsaRecords)
         return answer
 
     async def lookup_addresses(self, host: str) -> AddressAnswer:
@@ -101,7 +116,19 @@ class DnsResolver:
         """See `Resolver`."""
         name = dns.reversename.from_address(address)
         answer = await self._look_up(name.to_text(), dns.rdatatype.PTR)
-        assert not isinstance(answer, Addresses | MailExchangers)
+        assert not isinstance(answer, Addresses | MailExchangers | Texts | TlsaRecords)
+        return answer
+
+    async def lookup_texts(self, name: str) -> TextAnswer:
+        """See `Resolver`."""
+        answer = await self._look_up(name, dns.rdatatype.TXT)
+        assert not isinstance(answer, Addresses | MailExchangers | HostNames | TlsaRecords)
+        return answer
+
+    async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
+        """See `Resolver`."""
+        answer = await self._look_up(f"_{port}._tcp.{host}", dns.rdatatype.TLSA)
+        assert not isinstance(answer, Addresses | MailExchangers | HostNames | Texts)
         return answer
 
     async def _look_up(self, text: str, rdtype: dns.rdatatype.RdataType) -> _Answer:
@@ -136,12 +163,13 @@ class DnsResolver:
     async def _follow_aliases(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> _Found:
         """Ask for `name`, and for what it is an alias of where the server did not do so itself."""
         backend = TwistedBackend(self._reactor, self._timeout, self._open_socket)
-        ttl = MAX_TTL_SECONDS
+        asked, ttl, is_secure = name, MAX_TTL_SECONDS, True
         for _ in range(MAX_ALIASES):
             found = await self._ask(name, rdtype, backend)
             ttl = min(ttl, found.ttl)
+            is_secure = is_secure and found.is_secure
             if found.alias_of is None:
-                return attrs.evolve(found, ttl=ttl)
+                return attrs.evolve(found, ttl=ttl, answer=_mark(found, is_secure, asked))
             name = found.alias_of
         return _fail("a chain of aliases has no end")
 
@@ -165,11 +193,15 @@ class _Found:
         answer: for the caller.
         ttl: how many seconds it may be kept.
         alias_of: the name is an alias of this one, of which the server said nothing.
+        is_secure: DNSSEC proves it.
+        canonical: whose records they are.
     """
 
     answer: _Answer
     ttl: float
     alias_of: dns.name.Name | None = None
+    is_secure: bool = False
+    canonical: dns.name.Name = dns.name.root
 
 
 class _AnswerCache:
@@ -222,27 +254,56 @@ def _make_stub(nameservers: tuple[str, ...], timeout: float) -> dns.asyncresolve
     stub.lifetime = timeout
     stub.timeout = min(SECONDS_FOR_ONE_TRY, timeout)
     stub.use_edns(0, 0, EDNS_PAYLOAD_OCTETS)
+    stub.set_flags(dns.flags.RD | dns.flags.AD)  # RFC 6840 5.7: tell us of the proof, without the signatures
     return stub
 
 
 def _read(answer: dns.resolver.Answer, name: dns.name.Name) -> _Found:
     chain = answer.chaining_result
+    is_secure = _is_secure(answer)
     if answer.rrset is None:
         alias_of = None if chain.canonical_name == name else chain.canonical_name
-        return _Found(NoRecords(), min(chain.minimum_ttl, MAX_NEGATIVE_TTL_SECONDS), alias_of)
+        return _Found(NoRecords(), min(chain.minimum_ttl, MAX_NEGATIVE_TTL_SECONDS), alias_of, is_secure)
     records = _read_records(answer.rdtype, answer.rrset)
-    return _Found(records, min(chain.minimum_ttl, MAX_TTL_SECONDS))
+    return _Found(records, min(chain.minimum_ttl, MAX_TTL_SECONDS), None, is_secure, chain.canonical_name)
 
 
-def _read_records(
-    rdtype: dns.rdatatype.RdataType, records: Iterable[Any]
-) -> MailExchangers | Addresses | HostNames:
+def _is_secure(answer: dns.resolver.Answer) -> bool:
+    """Say whether a resolver of this machine vouches for the answer; only this machine's word cannot be forged."""
+    has_proof = bool(answer.response.flags & dns.flags.AD)
+    return has_proof and _is_loopback(answer.nameserver or "")
+
+
+def _is_loopback(address: str) -> bool:
+    found = parse_address(address)
+    return found is not None and found.is_loopback
+
+
+def _mark(found: _Found, is_secure: bool, asked: dns.name.Name) -> _Answer:
+    """Note in the answer what is known of its proof, and whose records it has."""
+    match found.answer:
+        case Addresses() as answer:
+            canonical = "" if found.canonical == asked else _print_name(found.canonical)
+            return attrs.evolve(answer, is_secure=is_secure, canonical=canonical)
+        case MailExchangers() | TlsaRecords() as answer:
+            return attrs.evolve(answer, is_secure=is_secure)
+        case answer:
+            return answer
+
+
+def _read_records(rdtype: dns.rdatatype.RdataType, records: Iterable[Any]) -> _Records:
     if rdtype == dns.rdatatype.MX:
         return MailExchangers(
             tuple(MailExchanger(record.preference, _print_name(record.exchange)) for record in records)
         )
     if rdtype == dns.rdatatype.PTR:
         return HostNames(tuple(_print_name(record.target) for record in records))
+    if rdtype == dns.rdatatype.TXT:
+        return Texts(tuple(b"".join(record.strings) for record in records))
+    if rdtype == dns.rdatatype.TLSA:
+        return TlsaRecords(
+            tuple(TlsaRecord(record.usage, record.selector, record.mtype, record.cert) for record in records)
+        )
     return Addresses(tuple(str(ipaddress.ip_address(record.address)) for record in records))
 
 
@@ -261,9 +322,10 @@ def _fail(reason: str) -> _Found:
 
 def _merge(answers: list[_Answer]) -> AddressAnswer:
     """Make one answer of those for AAAA and for A."""
-    found = [text for answer in answers if isinstance(answer, Addresses) for text in answer.addresses]
+    found = [answer for answer in answers if isinstance(answer, Addresses)]
     if found:
-        return Addresses(tuple(found))
+        texts = tuple(text for answer in found for text in answer.addresses)
+        return Addresses(texts, all(answer.is_secure for answer in found), found[0].canonical)
     for answer in answers:
         if isinstance(answer, LookupFailed):
             return answer

@@ -105,6 +105,7 @@ class _Rehearsal:
             inquiry.client, self._session, rules.is_submission, ahead_seconds=inquiry.ahead_seconds
         )
         self._by_session: tuple[Stage, Decision] | None = None
+        self._observed: tuple[Decision, ...] = ()
         self._scanner = HeaderScanner()
         self._steps: list[Step] = []
 
@@ -157,7 +158,7 @@ class _Rehearsal:
         if self._session.is_closing:
             return
         self._session.receive_data(data)
-        self._by_session = None
+        self._by_session, self._observed = None, ()
         stage, decision = None, None
         while (event := self._session.next_event()) is not None:
             judged = await self._judge(event)
@@ -168,13 +169,16 @@ class _Rehearsal:
             stage, decision = self._by_session
         self._keep(command, stage, decision)
 
-    def _sign_refusal(self, refusal: Reply) -> Reply:
-        self._by_session = decide_for_session(refusal)
-        return refusal
+    def _sign_refusal(self, reply: Reply, is_observed: bool = False) -> Reply:
+        if is_observed:
+            self._observed = (decide_for_session(reply)[1],)
+        else:
+            self._by_session = decide_for_session(reply)
+        return reply
 
     def _keep(self, command: str, stage: Stage | None = None, decision: Decision | None = None) -> None:
         replies = self._session.data_to_send().decode("utf-8", "replace").splitlines()
-        self._steps.append(Step(command, replies, stage, decision))
+        self._steps.append(Step(command, replies, stage, decision, self._observed))
 
     async def _judge(self, event: Event) -> tuple[Stage, Decision] | None:
         visit, checks = self._visit, self._checks
@@ -184,6 +188,7 @@ class _Rehearsal:
                 decision = senders.judge_at_once(visit, event) or await senders.judge(visit, event)
                 if not decision.is_refusal:
                     visit.transaction = Transaction(event.reverse_path)
+                    visit.transaction.decisions.append((Stage.MAIL, "", decision))
                 return Stage.MAIL, decision
             case RecipientOffered():
                 assert visit.transaction is not None
@@ -207,11 +212,11 @@ class _Rehearsal:
     def _judge_content(self) -> Decision:
         assert self._visit.transaction is not None
         scanner = self._scanner
-        refusal = self._checks.contents.judge(self._visit.transaction, scanner.header, scanner.received_count)
-        accounts = self._checks.accounts
         octets = len(_with_line_end(self._inquiry.message or b""))
-        refusal = refusal or accounts.split(accounts.judge_message(self._visit, octets))[0]
-        return refusal or Decision(Rule.CONTENT_FINE, reply.queued(_QUEUE_ID))
+        refusal, observed = self._checks.judge_content(
+            self._visit, self._visit.transaction, scanner.header, scanner.received_count, octets
+        )
+        return refusal or Decision(Rule.CONTENT_FINE, reply.queued(_QUEUE_ID), observed=observed)
 
 
 def _check_text(*texts: str) -> None:

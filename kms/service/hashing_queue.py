@@ -1,13 +1,15 @@
 """Passwords that wait to be hashed: few threads, and clients take turns.
 
-Promises: the reactor never hashes; so many guesses as one client may send, another client's password is hashed
-after at most one of each client that waits; the queue is bounded, and when it is full the client that has most
-in it loses its newest. A client is an IPv4 address, or a /64 of IPv6.
+Promises: the reactor never hashes, and has the processor before the threads that do; so many guesses as one client
+may send, another client's password is hashed after at most one of each client that waits; the queue is bounded,
+and when it is full the client that has most in it loses its newest. A client is an IPv4 address, or a /64 of IPv6.
 Flow: login_checker.py asks; the work is done in the hashing threads.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from ipaddress import IPv6Address
@@ -23,10 +25,29 @@ from kms.domain.address_group import ClientAddress
 
 _R = TypeVar("_R")
 _MOST_WAITING = 400  # some seconds of hashing
+_NICENESS = 10  # where there are fewer processors than threads, mail comes first
 
 
 class LoginsBusy(Exception):
     """Too many passwords wait to be checked; the client shall try again later (454, [SYS/TEMP])."""
+
+
+class HashingThread(threading.Thread):
+    """A thread to which the system gives the processor only when the others leave some of it (nice(2))."""
+
+    def run(self) -> None:
+        """See `threading.Thread`."""
+        os.nice(_NICENESS)  # on Linux: of this thread alone
+        super().run()
+
+
+class HashingPool(ThreadPool):
+    """Threads for a `HashingQueue`; none before there is work."""
+
+    threadFactory = HashingThread
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(0, threads, "hashing")
 
 
 @attrs.frozen(eq=False)

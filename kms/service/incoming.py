@@ -6,6 +6,7 @@ been written and synced; `discard` leaves nothing behind, at whatever moment it 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -33,6 +34,9 @@ class BodyFiles:
         reactor: to come back from the thread.
         pool: one thread.
         open_writer: makes the writer of a new body file, given an entry's number.
+
+    Attributes:
+        has_room: says whether more may be written; a message without a limit must not fill the disk.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class BodyFiles:
         self._reactor = reactor
         self._pool = pool
         self.open_writer = open_writer
+        self.has_room: Callable[[], bool] = lambda: True
         self.log = Logger(namespace="kms.bodies")
 
     def run(self, call: Callable[..., _R], *args: object) -> Deferred[_R]:
@@ -117,6 +122,9 @@ class IncomingContent:
         return None
 
     def _write_piece(self) -> None:
+        if not self._files.has_room():
+            self.failed(Failure(OSError(errno.ENOSPC, "less than min_free_space is free")))
+            return
         chunks, self._chunks, self._held = self._chunks, [], 0
         self._is_writing = True
         self._files.run(self._write, chunks).addErrback(self.failed).addCallback(self._written)

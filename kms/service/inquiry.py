@@ -65,12 +65,14 @@ class Step:
         replies: the lines of the answer, without the id of a decision.
         stage: when the decision falls; None where syntax or sequence answered it.
         decision: why; None likewise.
+        observed: what the session itself would have refused, but for limits that only observe.
     """
 
     command: str
     replies: list[str]
     stage: Stage | None = None
     decision: Decision | None = None
+    observed: tuple[Decision, ...] = ()
 
 
 def read_inquiry(asked: Mapping[str, Any]) -> Inquiry:
@@ -107,14 +109,16 @@ def read_inquiry(asked: Mapping[str, Any]) -> Inquiry:
 def describe_step(step: Step) -> dict[str, Any]:
     """Give a step as JSON: `command`, `replies`, `stage`, `rule`, `facts`, `observed` (each `rule`, `reply`)."""
     decision = step.decision
+    by_limits = (*(decision.observed if decision else ()), *step.observed)
+    observed = [{"rule": item.rule.value, "reply": str(item.reply)} for item in by_limits]
     if decision is None:
-        return {**_spoken(step), "stage": None, "rule": None, "facts": {}, "observed": []}
+        return {**_spoken(step), "stage": None, "rule": None, "facts": {}, "observed": observed}
     return {
         **_spoken(step),
         "stage": step.stage.value if step.stage else None,
         "rule": decision.rule.value,
         "facts": dict(decision.facts),
-        "observed": [{"rule": item.rule.value, "reply": str(item.reply)} for item in decision.observed],
+        "observed": observed,
     }
 
 

@@ -18,6 +18,17 @@ from kms.service.client_ledger import ClientLedger
 from kms.service.decisions import Case, Decisions
 from kms.service.security_log import SecurityLog
 
+_OF_TRANSACTIONS = {
+    Rule.FREE_SPACE: Limit.MIN_FREE_SPACE,
+    Rule.DECLARED_SIZE: Limit.MAX_MESSAGE_SIZE,
+    Rule.CONTENT_SIZE: Limit.MAX_MESSAGE_SIZE,
+    Rule.SENDER_DOMAIN: Limit.SENDER_DOMAIN_MUST_EXIST,
+    Rule.MAX_RECIPIENTS: Limit.MAX_RECIPIENTS,
+    Rule.MAX_RECEIVED_HOPS: Limit.MAX_RECEIVED_HOPS,
+    Rule.FAILED_COMMANDS: Limit.MAX_FAILED_COMMANDS,
+    Rule.DATA_RATE: Limit.MINIMUM_DATA_RATE,
+}
+
 
 class LimitEffects:
     """Carries out what the limits of clients decide.
@@ -49,6 +60,20 @@ class LimitEffects:
             Rule.UNKNOWN_RECIPIENT: was_unknown,
             Rule.DIRECTORY_HARVEST: self._has_harvested,
         }
+        for rule, limit in _OF_TRANSACTIONS.items():
+            self._tell_observed(decisions, rule, limit)
+
+    def _tell_observed(self, decisions: Decisions, rule: Rule, limit: Limit) -> None:
+        """Let what follows from a rule follow only where its limit is enforced."""
+        effect = decisions.consequences.get(rule)
+
+        def decided(case: Case, decision: Decision) -> None:
+            if limit in self._check.limits.observed:
+                self._log.observed(case.visit.client, limit.value)
+            elif effect is not None:
+                effect(case, decision)
+
+        decisions.consequences[rule] = decided
 
     def _observes(self, case: Case, limit: Limit) -> bool:
         """Tell of a decision that is only observed, and say whether it is."""

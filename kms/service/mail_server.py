@@ -48,6 +48,9 @@ EX_UNAVAILABLE = 69
 _SWEEP_SECONDS = 600.0
 _MAILDROP_SECONDS = 30.0
 _FOR_ALL = 0o666
+_TURN_OF_A_THREAD_SECONDS = (
+    0.0005  # of 0.005: the writer's turn comes soon, also beside a reactor under attack
+)
 _GC_THRESHOLDS = (20_000, 20, 50)  # values go by reference counts; the collector is for the rare cycle
 _QUIT_SECONDS = 0.5
 
@@ -157,9 +160,11 @@ class MailServer(service.Service):
         self._start_threads()
         self._sweep.start(_SWEEP_SECONDS, now=False)
         self._tell_of_open_relay()
+        self._tell_of_useless_dane()
         app.ledger.start()
         app.runner.start()
         self._open_submission()
+        sys.setswitchinterval(_TURN_OF_A_THREAD_SECONDS)
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))
@@ -169,6 +174,13 @@ class MailServer(service.Service):
         if self.app.settings.relay.mode is RelayMode.OPEN:
             self.app.security_log.open_relay_started()
             self._log.warn("OPEN RELAY: [relay] mode = open, any client may send to any domain")
+
+    def _tell_of_useless_dane(self) -> None:
+        """Say that no resolver's word can be believed: the system's are only known now."""
+        if self.app.settings.delivery.dane and not self.app.resolver.may_have_proof:
+            self._log.warn(
+                "[delivery] dane has no effect: no resolver of /etc/resolv.conf is on this machine"
+            )
 
     def _start_threads(self) -> None:
         """Last of what can fail: a start that fails leaves no thread that would keep the process."""
@@ -195,6 +207,7 @@ class MailServer(service.Service):
         self.app.gateways.sweep()
         await self.app.ledger.sweep()
         await self.app.queue_control.sweep()
+        await self.app.sts.sweep()  # the last: it asks servers of others
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:
@@ -219,6 +232,7 @@ class MailServer(service.Service):
             return (str(error),)
         self.app.use(settings)
         self._tell_of_open_relay()
+        self._tell_of_useless_dane()
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
         return ()

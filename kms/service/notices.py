@@ -16,18 +16,20 @@ from twisted.python.failure import Failure
 
 from kms.domain.account import Account
 from kms.domain.address import Mailbox
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES, Alarm
 from kms.domain.content import InlineContent
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.notice import AlarmNotice, QuotaNotice, compose_alarm_notice, compose_quota_notice
 from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.report_text import ReportKind
-from kms.policy.alarm import Alarm
 from kms.policy.recipient import Resolved
 from kms.service.directory import DirectoryCache
 from kms.service.mail_log import MailLog
 from kms.service.mailboxes import Mailboxes
 from kms.service.queue import Queue
 from kms.store.report_texts import ReportTexts
+
+_ENGLISH = BUILT_IN_ALARM_SENTENCES  # of the logs
 
 
 class Notices:
@@ -113,27 +115,25 @@ class Notices:
         targets = resolution.targets if isinstance(resolution, Resolved) else ()
         recipients = tuple(Recipient(place, target, postmaster) for place, target in enumerate(targets, 1))
         if not recipients:
-            self._log.warn("{what}. {advice}", what=alarm.what, advice=alarm.advice)
+            self._log.warn("{what}. {advice}", what=_what(alarm), advice=_ENGLISH.advise(alarm))
             return
         number, now = self._queue.next_number()
         data = compose_alarm_notice(
             AlarmNotice(
                 hostname=self._hostname,
                 readers=(postmaster,),
-                what=alarm.what,
-                advice=alarm.advice,
-                limit=alarm.limit,
-                client=alarm.who,
+                alarm=alarm,
                 at=now,
                 queue_id=format_queue_id(number),
                 text=self._texts.text(self.language, ReportKind.ALARM),
+                sentences=self._texts.alarm_sentences(self.language),
             )
         )
         notice = await self._send(number, now, recipients, data)
-        self._log.warn("{what}; notice {id}", what=alarm.what, id=notice.queue_id)
+        self._log.warn("{what}; notice {id}", what=_what(alarm), id=notice.queue_id)
 
     def _alarm_trouble(self, failure: Failure, alarm: Alarm) -> Failure:
-        self._log.failure("The postmaster could not be told: {what}", failure, what=alarm.what)
+        self._log.failure("The postmaster could not be told: {what}", failure, what=_what(alarm))
         return failure
 
     def _recipients_of(self, account: Account) -> tuple[Recipient, ...]:
@@ -154,3 +154,7 @@ class Notices:
             "Nobody could be told that the mailbox of {login} is full", failure, login=account.login
         )
         return failure
+
+
+def _what(alarm: Alarm) -> str:
+    return _ENGLISH.describe(alarm)

@@ -184,7 +184,9 @@ class Outbound:
             raise RouteChanged
         domain, entry = transmission.recipients[0].forward_path.domain, transmission.entry
         if entry.next_hop:
-            route: Route | DeferredOutcome | Failed = reroute(entry.next_hop, self._routes.rules)
+            route: Route | DeferredOutcome | Failed = self._routes.note_dane(
+                reroute(entry.next_hop, self._routes.rules)
+            )
         else:
             route = await self._routes.find(domain, entry.reverse_path)
         if isinstance(route, (DeferredOutcome, Failed)):
@@ -244,11 +246,14 @@ class Outbound:
 
 
 def _find_unreached(outcomes: dict[int, Outcome]) -> Outcome | None:
-    """Give the outcome that stands for all, where no server was reached (RFC 3463: X.4.Y); else None."""
+    """Give the outcome that stands for all, where no server was reached (RFC 3463: X.4.Y); else None.
+
+    Of those that were not tried, no server can have taken anything.
+    """
     last = None
     for outcome in outcomes.values():
         status = outcome.reply.status
         if not isinstance(outcome, DeferredOutcome) or status is None or status.subject != 4:
             return None
-        last = outcome
+        last = attrs.evolve(outcome, is_ambiguous=False)
     return last

@@ -36,7 +36,7 @@ from kms.protocol.pop3_events import (
 from kms.protocol.pop3_server import Pop3ServerSession
 from kms.protocol.sasl import VerifierWanted
 from kms.service.channel_bindings import read_bindings
-from kms.service.clock import Clock
+from kms.service.clock import Clock, next_turn
 from kms.service.hashing_queue import LoginsBusy
 from kms.service.login_checker import Login
 from kms.service.login_delay import LoginTooSoon
@@ -45,7 +45,7 @@ from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
 from kms.service.pop3_log import Pop3Log
 from kms.service.portal import IMailboxAvatar, LoginPortal
 from kms.service.tls import describe
-from kms.service.wire import send_now
+from kms.service.wire import close_now, send_now
 from kms.store.maildir_listing import MessageGone
 
 _MOST_UNREAD_OCTETS = 64 * 1024
@@ -131,8 +131,7 @@ class Pop3Connection(Protocol):
             return
         self._session.receive_data(data)
         self.wake_up()
-        if self._session.buffered_octets > _MOST_UNREAD_OCTETS:
-            self._stop_reading()
+        self._balance()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the mailbox back; what is marked as deleted stays."""
@@ -196,6 +195,8 @@ class Pop3Connection(Protocol):
                     await self._answer(event)
                 elif is_idle:
                     return
+                elif self._session.has_commands:
+                    await next_turn(self._service.clock)
         finally:
             self._is_busy = False
             if self._is_over:
@@ -207,18 +208,18 @@ class Pop3Connection(Protocol):
         event = self._session.next_event()
         if self._session.is_closing:
             self._release()
-        if self._session.buffered_octets <= _MOST_UNREAD_OCTETS:
-            self._start_reading()
+        self._balance()
         return event
 
-    def _stop_reading(self) -> None:
-        if not self._is_deaf and not self._is_over:
-            self._is_deaf = True
+    def _balance(self) -> None:
+        """Stop reading while much waits, go on when little does."""
+        is_full = self._session.buffered_octets > _MOST_UNREAD_OCTETS
+        if is_full is self._is_deaf or self._is_over:
+            return
+        self._is_deaf = is_full
+        if is_full:
             self.transport.pauseProducing()
-
-    def _start_reading(self) -> None:
-        if self._is_deaf and not self._is_over:
-            self._is_deaf = False
+        else:
             self.transport.resumeProducing()
 
     async def _wait_for_client(self) -> None:
@@ -336,13 +337,13 @@ class Pop3Connection(Protocol):
 
     def _close(self) -> None:
         """Close when all is sent; `check_time` cuts what takes too long."""
-        self._start_reading()  # or the client's own close would not be seen
+        self._balance()  # or the client's own close would not be seen
         self._is_over = True
         self._release()
         seconds = HASTY_CLOSING_SECONDS if self._service.is_draining else _CLOSING_SECONDS
         self._closing_at = self._service.clock.monotonic() + seconds
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        close_now(self.transport)
 
     def _crash(self, failure: Failure) -> None:
         _log.failure("A POP3 session failed and was cut", failure)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from kms.domain import reply as replies
 from kms.domain.dns_answer import Addresses
 from kms.domain.next_hop import Pop3Login, TlsPolicy
+from kms.domain.published_tls import DaneDemand
 from kms.domain.reply import Reply
 from kms.ports import Resolver
 from kms.protocol.pop3_client import Pop3LoginSession
@@ -39,8 +40,12 @@ Connector = Callable[[str, int], IStreamClientEndpoint]
 class ClientTls(Protocol):
     """Gives what `startTLS` needs (kms/service/tls.py)."""
 
-    def creator_for(self, host: str, policy: TlsPolicy) -> TlsCreator:
-        """Make an IOpenSSLClientConnectionCreator; it fails the handshake where `policy` says so."""
+    def creator_for(self, host: str, policy: TlsPolicy, dane: DaneDemand | None = None) -> TlsCreator:
+        """Make an IOpenSSLClientConnectionCreator; it fails the handshake where `policy` says so.
+
+        Args:
+            dane: `judge` refuses what is not as this says.
+        """
         ...
 
 

@@ -53,7 +53,8 @@ class Queue:
         clock: for arrivals and leases.
 
     Attributes:
-        keeps_stories: what happens to messages is remembered after they have left the queue.
+        keeps_stories: what happens to messages is to be remembered after they have left the queue: whoever
+            hands in a message or an outcome tells its story.
     """
 
     def __init__(self, database: Database, store: QueueStore, clock: Clock) -> None:
@@ -111,7 +112,7 @@ class Queue:
             kept.
         """
         is_leased = not self.is_paused() and (self.has_room or (self._has_room(1.0) and self.is_local(entry)))
-        new = NewEntry(entry, content, is_leased, story if self.keeps_stories else "", counted)
+        new = NewEntry(entry, content, is_leased, story, counted)
         if new.is_leased:
             self._hold(content)
         added = self._database.run_batched(self._store.add, new)
@@ -150,8 +151,6 @@ class Queue:
     def settle(self, settlement: Settlement) -> Deferred[Settled]:
         """Record what came of an attempt, in one transaction with the reports that it causes."""
         settlement.at = self._clock.now()
-        if not self.keeps_stories:
-            settlement.story = ""
         return self._database.run_batched(self._store.settle, settlement)
 
     def put_back(self, item: PutBack) -> Deferred[None]:

@@ -115,8 +115,7 @@ class QueueRunner:
 
     def idle(self) -> Deferred[None]:
         """Fires when every outcome that is known has been recorded; deliveries not begun are not waited for."""
-        self._idle = Deferred()
-        idle = self._idle
+        idle = self._idle = Deferred()
         self._tell_idle()
         return idle
 
@@ -311,7 +310,8 @@ class QueueRunner:
         )
 
     def _settle(self, attempt: Attempt, settlement: Settlement) -> None:
-        settlement.story = tell_attempt(attempt.outcomes.values(), settlement)
+        if self._queue.keeps_stories:
+            settlement.story = tell_attempt(attempt.outcomes.values(), settlement)
         self._queue.settle(settlement).addCallbacks(
             lambda settled: self._settled(settled, attempt, settlement),
             lambda failure: self._again(failure, lambda: self._settle(attempt, settlement)),

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from kms.domain import reply
 from kms.domain.content import Content, InlineContent
-from kms.domain.decision import Decision, Stage
+from kms.domain.decision import Decision, Rule, Stage
 from kms.domain.envelope import Envelope
 from kms.domain.message import count_received, split_header
 from kms.domain.queue_entry import QueueEntry, format_queue_id
@@ -209,17 +209,14 @@ class Reception:
         try:
             content = self._content_of(visit, transaction)
             reach(Step.CONTENT_ENDED)
-            if content.is_empty:
-                answer: Reply | Deferred[Reply] = self._small_content_ended(visit, transaction, event.data)
-            else:
-                answer = self._wait(self._large_content_ended(visit, transaction, event.data))
+            if not content.is_empty:
+                waiting = self._wait(self._large_content_ended(visit, transaction, event.data))
+                return waiting.addCallback(_over, transaction)
+            answer = self._small_content_ended(visit, transaction, event.data)
         except BaseException:
             transaction.give_back_place()
             raise
-        if isinstance(answer, Reply):
-            transaction.give_back_place()
-            return answer
-        return answer.addCallback(_over, transaction)
+        return _over(answer, transaction) if isinstance(answer, Reply) else answer
 
     def _small_content_ended(
         self, visit: Visit, transaction: Transaction, data: bytes
@@ -227,22 +224,33 @@ class Reception:
         content = transaction.content
         assert content is not None
         header, _ = split_header(data)
-        refusal = self._checks.contents.judge(transaction, header, count_received(header))
-        refusal = refusal or self._judge_account(visit, len(data))
+        refusal = self._judge_content(visit, transaction, header, count_received(header), len(data))
         if refusal is not None:
             return self._refuse(visit, transaction, refusal)
         stored = InlineContent(self._trace.compose(visit, transaction, header) + data)
         entry = self._make_entry(visit, transaction, stored, header, is_8bit=not data.isascii())
-        accepted = self._queue.accept(
-            entry, stored, tell_acceptance(visit, transaction), _counted(transaction)
-        )
+        story = self._tell(visit, transaction)
+        accepted = self._queue.accept(entry, stored, story, _counted(transaction))
         counted = self._checks.accounts.count_message(visit.account, accepted)
-        return counted.addCallbacks(self._accepted, self._trouble, callbackArgs=(visit, transaction, entry))
+        return counted.addCallbacks(
+            self._accepted,
+            self._not_accepted,
+            callbackArgs=(visit, transaction, entry),
+            errbackArgs=(transaction,),
+        )
 
-    def _judge_account(self, visit: Visit, octets: int) -> Decision | None:
-        """Judge once more at the end: only now the size is known, and other sessions may have sent meanwhile."""
-        accounts = self._checks.accounts
-        return accounts.split(accounts.judge_message(visit, octets))[0]
+    def _tell(self, visit: Visit, transaction: Transaction) -> str:
+        return tell_acceptance(visit, transaction) if self._queue.keeps_stories else ""
+
+    def _judge_content(
+        self, visit: Visit, transaction: Transaction, header: bytes, received_count: int, octets: int
+    ) -> Decision | None:
+        refusal, observed = self._checks.judge_content(visit, transaction, header, received_count, octets)
+        if observed:
+            self._decisions.note_observed(Case(visit, Stage.CONTENT, transaction.reverse_path), observed)
+            fine = Decision(Rule.CONTENT_FINE, reply.NOTHING_DONE, observed=observed)
+            transaction.decisions.append((Stage.CONTENT, "", fine))
+        return refusal
 
     async def _large_content_ended(self, visit: Visit, transaction: Transaction, data: bytes) -> Reply:
         content = transaction.content
@@ -257,8 +265,8 @@ class Reception:
                 content.discard()
                 return self._give_up(visit, transaction)
             scanner = content.scanner
-            refusal = self._checks.contents.judge(transaction, scanner.header, scanner.received_count)
-            refusal = refusal or self._judge_account(visit, content.octets)
+            facts = (scanner.header, scanner.received_count, content.octets)
+            refusal = self._judge_content(visit, transaction, *facts)
             if refusal is not None:
                 content.discard()
                 return self._refuse(visit, transaction, refusal)
@@ -266,29 +274,31 @@ class Reception:
             if content.has_failed:
                 return self._give_up(visit, transaction)
             entry = self._make_entry(visit, transaction, stored, scanner.header, is_8bit=content.is_8bit)
-            story = tell_acceptance(visit, transaction)
-            accepted = self._queue.accept(entry, stored, story, _counted(transaction))
+            accepted = self._queue.accept(
+                entry, stored, self._tell(visit, transaction), _counted(transaction)
+            )
             await self._checks.accounts.count_message(visit.account, accepted)
         except BaseException:
             content.discard()
             raise
         return self._accepted(None, visit, transaction, entry)
 
+    def _not_accepted(self, failure: Failure, transaction: Transaction) -> Reply:
+        return _over(self._trouble(failure), transaction)
+
     def _make_entry(
         self, visit: Visit, transaction: Transaction, stored: Content, header: bytes, *, is_8bit: bool
     ) -> QueueEntry:
         content = transaction.content
         assert content is not None
-        sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
-        if self._checks.archive.address is not None:
-            recipients = self._checks.archive.add_copy(recipients)
+        recipients = self._checks.archive.add_copy(tuple(transaction.recipients.values()))
         is_utf8 = is_8bit and not header.isascii()
         if is_utf8 and not visit.session.is_smtputf8:
             is_utf8 = False
             self._mail_log.header_undeclared(format_queue_id(content.number))
         return QueueEntry(
             number=content.number,
-            envelope=Envelope(sender, recipients, is_8bit, is_utf8, transaction.request),
+            envelope=Envelope(transaction.reverse_path, recipients, is_8bit, is_utf8, transaction.request),
             arrived_at=content.started_at,
             content_octets=stored.octets,
             due_at=content.started_at,
@@ -302,9 +312,12 @@ class Reception:
         reach(Step.BEFORE_250)
         return reply.queued(entry.queue_id)
 
-    def refused_by_session(self, visit: Visit, refusal: Reply) -> Reply:
-        """A rule that the session knows itself has refused something; gives what to say."""
+    def refused_by_session(self, visit: Visit, refusal: Reply, is_observed: bool) -> Reply:
+        """A rule that the session knows itself has refused something, or would have; gives what to say."""
         stage, decision = decide_for_session(refusal)
+        if is_observed:
+            self._decisions.note_observed(Case(visit, stage), (decision,))
+            return refusal
         return self._decisions.apply(Case(visit, stage), decision)
 
     def _refuse(self, visit: Visit, transaction: Transaction, refusal: Decision) -> Reply:
@@ -312,11 +325,9 @@ class Reception:
 
     def _give_up(self, visit: Visit, transaction: Transaction) -> Reply:
         """The disk did not take the content: no rule has decided that."""
-        session, sender = visit.session, transaction.reverse_path
-        verb, protocol = Stage.CONTENT.value, visit.protocol_word
-        self._mail_log.rejected(
-            verb, visit.client, session.client_name, reply.TROUBLE, sender, protocol=protocol
-        )
+        client, name, sender = visit.client, visit.session.client_name, transaction.reverse_path
+        verb, word = Stage.CONTENT.value, visit.protocol_word
+        self._mail_log.rejected(verb, client, name, reply.TROUBLE, sender, protocol=word)
         return reply.TROUBLE
 
     def _content_refused(self, visit: Visit, event: ContentRefused) -> Answer:

@@ -15,6 +15,7 @@ from kms.domain.account import Account
 from kms.domain.address import Mailbox, format_literal
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.reply import Reply
+from kms.policy.limits import Limit
 from kms.policy.recipient import (
     AliasLoop,
     DisabledMailbox,
@@ -79,20 +80,28 @@ class RecipientCheck:
         self._clients = clients
         self._accounts = accounts
 
-    def judge_at_once(self, visit: Visit, event: RecipientOffered) -> Decision | None:
-        """Judge where nothing has to be waited for; None where `judge` must be awaited."""
-        accepted = transaction_of(visit).accepted
-        refusal = judge_recipient_count(accepted, self.rules)
+    def judge_at_once(
+        self, visit: Visit, event: RecipientOffered, *, is_counted: bool = False
+    ) -> Decision | None:
+        """Judge where nothing has to be waited for; None where `judge` must be awaited.
+
+        Args:
+            is_counted: whether it is one too many was judged before.
+        """
+        refusal = None if is_counted else judge_recipient_count(transaction_of(visit).accepted, self.rules)
         if refusal is not None:
-            facts: Facts = {"recipients": accepted, "max_recipients": self.rules.max_recipients}
-            return Decision(Rule.MAX_RECIPIENTS, refusal, facts)
+            over = self._decide_count(visit, refusal)
+            if Limit.MAX_RECIPIENTS not in self.rules.observed:
+                return over
+            decision = self.judge_at_once(visit, event, is_counted=True)
+            return decision if decision is None else _observe(decision, over)
         path = event.forward_path
         home = self._home_of(visit, path)
         kind = self._kind(home)
-        if self.error_routes is not None and kind is not DomainKind.FOREIGN:
-            given_back = self._judge_route(self.error_routes, visit, home)
-            if given_back is not None:
-                return given_back
+        routes = self.error_routes
+        given_back = None if routes is None else self._judge_route(routes, visit, home, kind)
+        if given_back is not None:
+            return given_back
         match kind:
             case DomainKind.LOCAL:
                 return self._judge_local(visit, home)
@@ -109,6 +118,12 @@ class RecipientCheck:
 
     async def judge(self, visit: Visit, event: RecipientOffered) -> Decision:
         """Judge with the relay window, the mailboxes' sizes, and whom an account has written to before."""
+        refusal = judge_recipient_count(transaction_of(visit).accepted, self.rules)
+        over = None if refusal is None else self._decide_count(visit, refusal)
+        decision = await self._judge_slowly(visit, event)
+        return decision if over is None else _observe(decision, over)
+
+    async def _judge_slowly(self, visit: Visit, event: RecipientOffered) -> Decision:
         path = event.forward_path
         home = self._home_of(visit, path)
         if self._kind(home) is DomainKind.LOCAL:
@@ -117,6 +132,11 @@ class RecipientCheck:
             return await self._judge_quota(resolution)
         decision = self._judge_foreign(visit, path, await self._relay.judge(visit))
         return await self._accounts.judge_recipient(visit, path, decision)
+
+    def _decide_count(self, visit: Visit, refusal: Reply) -> Decision:
+        accepted = transaction_of(visit).accepted
+        facts: Facts = {"recipients": accepted, "max_recipients": self.rules.max_recipients}
+        return Decision(Rule.MAX_RECIPIENTS, refusal, facts)
 
     def _home_of(self, visit: Visit, path: Mailbox) -> Mailbox:
         """Give the address to look up: the path itself, unless its domain is our own address literal."""
@@ -133,10 +153,14 @@ class RecipientCheck:
         kind = classify_domain(self._directory.current, path.domain)
         return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
 
-    def _judge_route(self, routes: RouteTable, visit: Visit, home: Mailbox) -> Decision | None:
+    def _judge_route(
+        self, routes: RouteTable, visit: Visit, home: Mailbox, kind: DomainKind
+    ) -> Decision | None:
+        if kind is DomainKind.FOREIGN or not home.domain:  # the bare postmaster is in no domain
+            return None
         domain = self._directory.current.domain_aliases.get(home.domain, home.domain)
         line = routes.find(transaction_of(visit).reverse_path, domain)
-        if not isinstance(line, Refusal) or not domain:  # the bare postmaster is in no domain
+        if not isinstance(line, Refusal):
             return None
         return Decision(Rule.ERROR_ROUTE, reply.refused_by_route(line.text), {"domain": domain})
 
@@ -151,8 +175,12 @@ class RecipientCheck:
 
     def _with_quota(self, resolution: Resolved) -> list[Account]:
         accounts = self._directory.current.accounts
-        found = (accounts.get(str(target)) for target in resolution.targets)
-        return [account for account in found if account and (account.quota_octets or account.quota_messages)]
+        limited = []
+        for target in resolution.targets:
+            account = accounts.get(str(target))
+            if account is not None and (account.quota_octets or account.quota_messages):
+                limited.append(account)
+        return limited
 
     async def _judge_quota(self, resolution: Resolved) -> Decision:
         for account in self._with_quota(resolution):
@@ -176,6 +204,14 @@ class RecipientCheck:
 
 def _accept_local(resolution: Resolved) -> Decision:
     return Decision(Rule.LOCAL_RECIPIENT, reply.RECIPIENT_OK, targets=resolution.targets)
+
+
+def _observe(decision: Decision, over: Decision) -> Decision:
+    """Add that a recipient is one too many, to the first accepted one that is."""
+    facts = over.facts
+    if not decision.is_refusal and facts["recipients"] == facts["max_recipients"]:
+        decision.observed = (over, *decision.observed)
+    return decision
 
 
 def _refusal_of(resolution: Resolution) -> tuple[Rule, Reply]:

@@ -25,7 +25,9 @@ from kms.domain.dns_answer import Addresses
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Deferred, Failed, Outcome
+from kms.domain.published_tls import TlsAuthority
 from kms.domain.reply import Reply
+from kms.policy.hop_tls import find_testing_fault
 from kms.ports import Resolver
 from kms.protocol.client_events import EndCause, SessionEnded
 from kms.protocol.outgoing_message import OutgoingMessage
@@ -39,10 +41,12 @@ from kms.service.connection_pool import ConnectionPool, PoolRules
 from kms.service.content_conversion import Conversion, read_content
 from kms.service.dead_addresses import DeadAddresses
 from kms.service.dialer import Dialer, key_of, name_hop
+from kms.service.hop_protection import demand
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
 
 NOWHERE = "none"
 CONNECT_TIME = timedelta(seconds=30)
+_WANTS = (replies.NEEDS_SMTPUTF8, replies.NEEDS_CONVERSION)
 
 
 @attrs.frozen
@@ -124,19 +128,20 @@ class RemoteDelivery:
     ) -> dict[int, Outcome]:
         failures: list[Outcome] = []
         settled: dict[int, Outcome] = {}
-        conversion: Conversion | None = None
-        for hop in hops:
+        conversion = Conversion(content, self._tools.run_in_thread)
+        for named in hops:
+            hop = await self._protect(named, failures)
+            if hop is None:
+                continue
             found = hop.addresses or await self._find_addresses(hop, failures)
             for address, opened in await self._dialer.reach(hop, found, failures):
-                outcomes = await self._log_in_and_offer(hop, address, message, content, failures, opened)
-                if outcomes is not None and message.is_8bit and _lacking(replies.NEEDS_CONVERSION, outcomes):
-                    conversion = conversion or Conversion(content, self._tools.run_in_thread)
-                    outcomes = await self._offer_converted(hop, address, message, conversion, failures)
+                outcomes = await self._offer_in_some_form(hop, address, message, conversion, failures, opened)
                 if outcomes is None:
                     continue
                 settled.update(outcomes)
-                left = _lacking(replies.NEEDS_SMTPUTF8, outcomes) if message.international else ()
-                left = left or (_lacking(replies.NEEDS_CONVERSION, outcomes) if message.is_8bit else ())
+                if hop.tls_by is TlsAuthority.STS_TESTING:
+                    self._tell_of_testing(hop, outcomes)
+                left = _unserved(outcomes, *_WANTS) if message.international or message.is_8bit else ()
                 if not left:
                     return settled
                 message = message.only(left)
@@ -145,15 +150,19 @@ class RemoteDelivery:
             settled.update(dict.fromkeys(message.rcpt_commands, (transient or failures)[-1]))
         return settled
 
-    async def _offer_converted(
+    async def _offer_in_some_form(
         self,
         hop: NextHop,
         address: str,
         message: OutgoingMessage,
         conversion: Conversion,
         failures: list[Outcome],
+        opened: ClientConnection | None,
     ) -> dict[int, Outcome] | None:
-        """Offer the message to a server without 8BITMIME once more, in seven bits."""
+        """Offer the message as it is, and where the server has no 8BITMIME once more, in seven bits."""
+        outcomes = await self._log_in_and_offer(hop, address, message, conversion.content, failures, opened)
+        if not outcomes or not message.is_8bit or not _unserved(outcomes, replies.NEEDS_CONVERSION):
+            return outcomes
         where = name_hop(hop, address)
         try:
             converted = await conversion.apply(message)
@@ -161,8 +170,27 @@ class RemoteDelivery:
             self._log.error("A message could not be read for {where}: {error}", where=where, error=error)
             return dict.fromkeys(message.rcpt_commands, Deferred(replies.CONTENT_UNREADABLE, NOWHERE))
         if converted is None:
-            return dict.fromkeys(message.rcpt_commands, Failed(replies.NEEDS_CONVERSION, where))
+            return outcomes
         return await self._log_in_and_offer(hop, address, *converted, failures)
+
+    async def _protect(self, hop: NextHop, failures: list[Outcome]) -> NextHop | None:
+        """Give the hop the TLS that its side demands; None where it must not be used now."""
+        if hop.published is None:
+            return hop
+        demanded = await demand(self._resolver, hop)
+        if isinstance(demanded, Reply):
+            failures.append(Deferred(demanded, hop.host))
+            return None
+        return demanded
+
+    def _tell_of_testing(self, hop: NextHop, outcomes: dict[int, Outcome]) -> None:
+        fault = find_testing_fault(hop, next(iter(outcomes.values())).tls)
+        if fault is not None:
+            self._log.warn(
+                "{where}: MTA-STS, which is in testing, would have deferred: {fault}",
+                where=hop.host,
+                fault=fault,
+            )
 
     async def _find_addresses(self, hop: NextHop, failures: list[Outcome]) -> tuple[str, ...]:
         """Look a smarthost up; whatever the DNS says, a name without addresses only defers."""
@@ -254,14 +282,19 @@ class RemoteDelivery:
             if made.shows_password:
                 self._log.warn("The password for {where} went out in clear text", where=where)
             return made
+        if made.cause is EndCause.TLS and hop.tls_by.value:
+            reason = f"{made.reply.text} ({hop.tls_by.value})"
+            made = attrs.evolve(made, reply=attrs.evolve(made.reply, text=reason))
         is_final = made.cause is EndCause.REFUSED and made.reply.is_permanent
         failures.append(Failed(made.reply, where) if is_final else Deferred(made.reply, where))
         return None
 
 
-def _lacking(why: Reply, outcomes: dict[int, Outcome]) -> tuple[int, ...]:
-    """Recipients whom this server cannot serve, and another one of the destination perhaps can."""
-    return tuple(number for number, outcome in outcomes.items() if outcome.reply is why)
+def _unserved(outcomes: dict[int, Outcome], *wants: Reply) -> tuple[int, ...]:
+    """Recipients whom this server cannot serve for want of an extension; another one perhaps can."""
+    return tuple(
+        number for number, outcome in outcomes.items() if any(outcome.reply is want for want in wants)
+    )
 
 
 def _refused_by_policy(outcomes: dict[int, Outcome]) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 The addresses of a few hosts are looked up at once, never of many: a domain with twenty mail exchangers and a
 dead DNS must not take the descriptors of all others. Never raises.
 
+What a domain publishes about TLS is noted at its hops; remote_delivery.py asks more when a hop's turn comes.
+
 Flow: the queue runner awaits `find` once for each destination of a message.
 """
 
@@ -13,12 +15,16 @@ import socket
 from collections.abc import Callable, Sequence
 from random import Random
 
+import attrs
 from twisted.internet.defer import Deferred as Awaited
 from twisted.internet.defer import gatherResults
 
 from kms.domain.address import Mailbox
-from kms.domain.dns_answer import AddressAnswer, Addresses, MailExchanger
+from kms.domain.dns_answer import AddressAnswer, Addresses, MailExchanger, MailExchangers, MxAnswer
+from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Deferred, Failed
+from kms.domain.published_tls import PublishedTls, StsMode
+from kms.policy.mta_sts import is_listed
 from kms.policy.routing import (
     Route,
     RoutingRules,
@@ -27,6 +33,7 @@ from kms.policy.routing import (
     route_without_dns,
 )
 from kms.ports import Resolver
+from kms.service.sts_policies import StsPolicies
 
 LOOKUPS_AT_ONCE = 5
 
@@ -55,6 +62,9 @@ class RouteFinder:
         random: spreads the load over servers of equal preference.
         is_own_address: tells whether an address is this machine's; asked only where we listen on the port of
             direct delivery at every address.
+
+    Attributes:
+        sts: knows the MTA-STS policies; None = there are none.
     """
 
     def __init__(
@@ -68,18 +78,52 @@ class RouteFinder:
         self._resolver = resolver
         self._random = random
         self._is_own_address = is_own_address
+        self.sts: StsPolicies | None = None
 
     async def find(self, domain: str, sender: Mailbox | None = None) -> Route | Deferred | Failed:
         """Find the next hops for mail of `sender` to `domain`; an address literal is a domain too."""
         rules = self.rules
         known = route_without_dns(domain, rules, sender)
         if known is not None:
-            return known
-        ranked = rank_exchangers(domain, await self._resolver.lookup_mx(domain), rules, self._random.shuffle)
+            return self.note_dane(known) if isinstance(known, Route) else known
+        answer = await self._resolver.lookup_mx(domain)
+        ranked = rank_exchangers(domain, answer, rules, self._random.shuffle)
         if isinstance(ranked, Deferred | Failed):
             return ranked
         addresses = await self._look_up_hosts(ranked)
-        return choose_hops(ranked, addresses, rules, self._find_own(addresses, rules))
+        route = choose_hops(ranked, addresses, rules, self._find_own(addresses, rules))
+        if not isinstance(route, Route) or not (rules.mta_sts or rules.dane):
+            return route
+        return await self._note_published(domain, answer, route)
+
+    def may_be_private(self) -> bool:
+        """Say whether a loopback or private address that the DNS names may be connected to."""
+        return self.rules.allow_private_hosts
+
+    def note_dane(self, route: Route) -> Route:
+        """Note that DANE is wanted at hops that no MX record names: each host stands for itself (RFC 7672 2.2.2)."""
+        if not self.rules.dane:
+            return route
+        return attrs.evolve(route, hops=tuple(map(_note_dane, route.hops)))
+
+    async def _note_published(self, domain: str, answer: MxAnswer, route: Route) -> Route:
+        """Note at the hops what may be published about TLS; a DNS answer without proof ends DANE (RFC 7672 2.2.1)."""
+        rules = self.rules
+        policy = await self.sts.find(domain) if rules.mta_sts and self.sts is not None else None
+        may_have_dane = rules.dane and (not isinstance(answer, MailExchangers) or answer.is_secure)
+        if policy is None and not may_have_dane:
+            return route
+        mode = StsMode.NONE if policy is None else policy.mode
+        hops = (
+            attrs.evolve(
+                hop,
+                published=PublishedTls(
+                    domain, may_have_dane, mode, policy is not None and is_listed(hop.host, policy)
+                ),
+            )
+            for hop in route.hops
+        )
+        return attrs.evolve(route, hops=tuple(hops))
 
     async def _look_up_hosts(self, exchangers: Sequence[MailExchanger]) -> dict[str, AddressAnswer]:
         hosts = list(dict.fromkeys(record.host for record in exchangers))
@@ -100,3 +144,9 @@ class RouteFinder:
             for address in answer.addresses
             if self._is_own_address(address)
         )
+
+
+def _note_dane(hop: NextHop) -> NextHop:
+    if hop.is_lmtp:
+        return hop
+    return attrs.evolve(hop, published=PublishedTls(hop.host, may_have_dane=True))

@@ -11,7 +11,7 @@ from kms.domain import reply
 from kms.domain.address import Mailbox
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.dns_answer import AddressAnswer, MxAnswer
-from kms.policy.limits import Mode
+from kms.policy.limits import Limit, Mode
 from kms.policy.recipient import DomainKind, classify_domain, may_send_as
 from kms.policy.relay import RelayMode
 from kms.policy.sender import judge_sender_domain, needs_addresses
@@ -65,7 +65,9 @@ class SenderCheck:
     def judge_at_once(self, visit: Visit, event: SenderOffered) -> Decision | None:
         """Judge where nothing has to be waited for; None where `judge` must be awaited."""
         sender = event.reverse_path
-        refusal = self._judge_login(visit) or self._judge_room(event) or self._judge_account(visit, event)[0]
+        refusal = self._judge_login(visit) or self._judge_room(event)[0]
+        if refusal is None and visit.account is not None:
+            refusal = self._judge_account(visit, event)[0]
         if refusal is not None:
             return refusal
         over = self._clients.judge_rate(visit)
@@ -77,46 +79,68 @@ class SenderCheck:
         """Judge the rest, with DNS and relay window."""
         sender = event.reverse_path
         assert sender is not None
-        refusal = await self._judge_identity(visit, sender) or await self._judge_domain(sender)
+        refusal = await self._judge_identity(visit, sender)
         if refusal is not None:
             return refusal
+        missing = await self._judge_domain(sender)
+        if missing is not None and Limit.SENDER_DOMAIN_MUST_EXIST not in self.rules.observed:
+            return missing
         over = self._clients.judge_rate(visit)  # again: others of this client may have come meanwhile
         if over is not None and over[0] is Mode.ENFORCE:
             return over[1]
-        return self._fine(visit, event, over)
+        return self._fine(visit, event, over, missing)
+
+    def has_room(self) -> bool:
+        """Say whether more of a message that is on its way may go to the disk."""
+        is_low = judge_free_space(self._free_octets(), self.rules) is not None
+        return not is_low or Limit.MIN_FREE_SPACE in self.rules.observed
 
     def _judge_login(self, visit: Visit) -> Decision | None:
         """A login lasts as long as its account: what an administrator changes acts in open sessions too."""
-        if visit.account is None:
+        known = visit.account
+        if known is None:
             return None
-        account = self._directory.current.accounts.get(visit.account.login)
+        account = self._directory.current.accounts.get(known.login)
         if account is None or not account.is_enabled:
-            return Decision(Rule.ACCOUNT_DISABLED, reply.ACCOUNT_DISABLED, {"account": visit.account.login})
+            return Decision(Rule.ACCOUNT_DISABLED, reply.ACCOUNT_DISABLED, {"account": known.login})
         visit.account = account
         return None
 
-    def _judge_room(self, event: SenderOffered) -> Decision | None:
+    def _judge_room(self, event: SenderOffered) -> tuple[Decision | None, tuple[Decision, ...]]:
+        """Give a refusal, and what is only observed."""
         rules = self.rules
         free_octets = self._free_octets()
-        refusal = judge_free_space(free_octets, rules)
-        if refusal is not None:
+        low, large = judge_free_space(free_octets, rules), judge_declared_size(event.declared_octets, rules)
+        if low is None and large is None:
+            return None, ()
+        found: list[tuple[Limit, Decision]] = []
+        if low is not None:
             facts: Facts = {"free_octets": free_octets, "min_free_octets": rules.min_free_octets}
-            return Decision(Rule.FREE_SPACE, refusal, facts)
-        refusal = judge_declared_size(event.declared_octets, rules)
-        if refusal is not None:
+            found.append((Limit.MIN_FREE_SPACE, Decision(Rule.FREE_SPACE, low, facts)))
+        if large is not None:
             facts = {"declared_octets": event.declared_octets, "max_octets": rules.max_message_octets}
-            return Decision(Rule.DECLARED_SIZE, refusal, facts)
-        return None
+            found.append((Limit.MAX_MESSAGE_SIZE, Decision(Rule.DECLARED_SIZE, large, facts)))
+        refusals = [decision for limit, decision in found if limit not in rules.observed]
+        return refusals[0] if refusals else None, tuple(decision for _, decision in found)
 
     def _judge_account(
         self, visit: Visit, event: SenderOffered
     ) -> tuple[Decision | None, tuple[Decision, ...]]:
         return self._accounts.split(self._accounts.judge_message(visit, event.declared_octets))
 
-    def _fine(self, visit: Visit, event: SenderOffered, over: tuple[Mode, Decision] | None) -> Decision:
+    def _fine(
+        self,
+        visit: Visit,
+        event: SenderOffered,
+        over: tuple[Mode, Decision] | None,
+        missing: Decision | None = None,
+    ) -> Decision:
         observed = self._judge_account(visit, event)[1] if visit.account else ()
         if over is not None:
             observed = (over[1], *observed)
+        if self.rules.observed:
+            domain = () if missing is None else (missing,)
+            observed = (*self._judge_room(event)[1], *domain, *observed)
         return Decision(Rule.SENDER_FINE, reply.SENDER_OK, observed=observed)
 
     def _must_ask(self, sender: Mailbox) -> bool:

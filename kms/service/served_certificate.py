@@ -1,7 +1,8 @@
 """The certificate that all listeners serve: the administrator's, or one made at the first start.
 
-It exists before it is loaded, because ports are opened while the process may still be root, and the data folder
-only afterwards. No client is answered in between.
+A client that names one of the hosts of `sni_dir` is shown that host's instead (server_names.py). All exist before
+they are loaded, because ports are opened while the process may still be root, and the data folder only afterwards.
+No client is answered in between.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from kms.config.server_settings import TlsSettings
+from kms.service.server_names import load_names
 from kms.service.tls import ServerTls, make_self_signed
 
 
@@ -44,7 +46,10 @@ class ServedCertificate:
             certificate, key = self._folder / "self-signed.crt", self._folder / "self-signed.key"
             if not (certificate.exists() and key.exists()):
                 make_self_signed(self._hostname, certificate, key, now)
-        self._tls = ServerTls.load(certificate, key or certificate, settings.minimum_version.value)
+        version = settings.minimum_version.value
+        tls = ServerTls.load(certificate, key or certificate, version)
+        load_names(settings.sni_dir, version).follow(tls.creator.context)
+        self._tls = tls
 
     def serverConnectionForTLS(self, tlsProtocol: IProtocol) -> SSL.Connection:
         """Make one connection; called by Twisted at each handshake."""

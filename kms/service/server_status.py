@@ -29,7 +29,7 @@ async def describe_status(server: Server, started_at: datetime) -> dict[str, Any
         "relay_mode": server.settings.relay.mode.value,
         "local_domains": list(directory.local_domains),
         "users": len(directory.accounts),
-        "aliases": _count_aliases(directory.aliases),
+        "aliases": _count_aliases(directory.aliases) + len(directory.file_aliases),
         "relay_windows": len(server.windows.list()),
         "queue": {
             "messages": count.messages,

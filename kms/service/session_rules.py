@@ -8,6 +8,7 @@ from kms.domain.reply import Reply
 
 _RULES = {
     reply.TOO_MANY_ERRORS: (Stage.COMMAND, Rule.FAILED_COMMANDS),
+    reply.DATA_TOO_SLOW: (Stage.CONTENT, Rule.DATA_RATE),
     reply.TOO_MANY_FAILED_LOGINS: (Stage.COMMAND, Rule.FAILED_LOGINS_OF_SESSION),
     reply.AUTHENTICATION_REQUIRED: (Stage.MAIL, Rule.AUTHENTICATION_REQUIRED),
     reply.BARE_NEWLINE: (Stage.CONTENT, Rule.BARE_NEWLINES),

@@ -6,6 +6,7 @@ from kms.config.network_kinds import LogTarget, endpoint_port
 from kms.config.server_settings import PlaintextAuth
 from kms.config.settings import Settings
 from kms.domain.address_group import ClientAddress
+from kms.domain.next_hop import TlsPolicy
 from kms.policy.routing import RoutingRules
 from kms.service.outbound import OutboundRules
 
@@ -31,6 +32,8 @@ def routing_rules(settings: Settings, hostname: str) -> RoutingRules:
         tls=delivery.tls,
         direct_port=delivery.direct_port,
         allow_private_hosts=delivery.allow_private_hosts,
+        mta_sts=delivery.mta_sts and delivery.tls is not TlsPolicy.OFF,
+        dane=delivery.dane and delivery.tls is not TlsPolicy.OFF,
         own_names=frozenset((hostname.lower(),)),
         own_endpoints=frozenset((interface, port) for interface, port in known if interface),
         own_wildcard_ports=frozenset(port for interface, port in known if not interface),

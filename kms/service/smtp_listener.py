@@ -28,12 +28,12 @@ from kms.service.reception import Reception
 from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.tls import describe
 from kms.service.visit import Visit
-from kms.service.wire import send_now
+from kms.service.wire import close_now, send_now
 
 __all__ = ["SmtpConnection", "SmtpFactory", "SmtpServiceRules"]
 
 _MOST_BUFFERED_OCTETS = 64 * 1024
-_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 100, 20
+_MOST_LINES_A_TURN, _MOST_EVENTS_A_TURN = 20, 10
 _SWEEP_SECONDS, _CLOSING_SECONDS = 1.0, 10.0
 _HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 
@@ -53,10 +53,8 @@ class SmtpConnection(Protocol):
         self._received_octets = 0
         self._data_rate = DataRate()
         self._waits = False
-        self._is_pumping = False
-        self._is_stalled = False
+        self._is_pumping = self._is_stalled = self._is_shut = False
         self._is_reading = True
-        self._is_shut = False
 
     # Called by Twisted
 
@@ -195,7 +193,7 @@ class SmtpConnection(Protocol):
         seconds = _HASTY_CLOSING_SECONDS if self.factory.is_draining else _CLOSING_SECONDS
         self.deadline = self.factory.clock.monotonic() + seconds
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        close_now(self.transport)
 
     def _balance(self) -> None:
         """Stop reading while much waits, go on when little does."""
@@ -218,8 +216,8 @@ class SmtpConnection(Protocol):
     def _describe_tls(self) -> str | None:
         return describe(self.transport)
 
-    def _sign_refusal(self, refusal: Reply) -> Reply:
-        return self.factory.reception.refused_by_session(self.visit, refusal)
+    def _sign_refusal(self, reply: Reply, is_observed: bool = False) -> Reply:
+        return self.factory.reception.refused_by_session(self.visit, reply, is_observed)
 
     def _read_bindings(self) -> dict[str, bytes]:
         return read_bindings(self.transport)
@@ -252,7 +250,10 @@ class SmtpConnection(Protocol):
         elif now >= self.deadline and not self._waits:
             self.end(reply.IDLE_TOO_LONG)
         elif self._sends_too_slowly(now):
-            self.end(reply.DATA_TOO_SLOW)
+            self._data_rate.is_told = is_observed = self.factory.rules.observes_data_rate
+            said = self._sign_refusal(reply.DATA_TOO_SLOW, is_observed)
+            if not is_observed:
+                self.end(said)
 
     def _sends_too_slowly(self, now: float) -> bool:
         """Only while we read: what our own disk delays is not the client's fault."""

@@ -23,6 +23,7 @@ class SmtpServiceRules:
         session_timeout: how long a session may last in all.
         may_send_plain_passwords: from this address PLAIN and LOGIN are offered without TLS.
         minimum_data_rate: octets a second that must come of a message, over any minute; 0 = as slow as it likes.
+        observes_data_rate: it is told, once in a session, and not cut.
     """
 
     session: SmtpServerSettings
@@ -32,3 +33,4 @@ class SmtpServiceRules:
     session_timeout: timedelta
     may_send_plain_passwords: Callable[[ClientAddress], bool]
     minimum_data_rate: int = 0
+    observes_data_rate: bool = False

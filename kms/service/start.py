@@ -12,9 +12,10 @@ from twisted.logger import Logger
 
 from kms.domain.queue_entry import format_queue_id
 from kms.service.app import App
-from kms.store import account_counts, decisions, relay_windows
+from kms.service.sts_policies import MAX_POLICIES
+from kms.store import account_counts, decisions, relay_windows, sts_policies
 from kms.store.accounts import load_accounts_and_aliases
-from kms.store.bodies import sweep
+from kms.store.bodies import require_database, sweep
 from kms.store.queue_leases import release_leases, set_aside_unreachable
 from kms.store.queue_store import greatest_number
 from kms.store.schema import open_database
@@ -31,6 +32,7 @@ def load_store(app: App, log: Logger) -> None:
     """
     settings = app.settings
     now = app.clock.now()
+    require_database(settings.database_path, settings.spool_dir)
     with closing(open_database(settings.database_path)) as connection:
         app.directory.take(*load_accounts_and_aliases(connection))
         app.windows.take(relay_windows.load_live(connection, now))
@@ -39,6 +41,7 @@ def load_store(app: App, log: Logger) -> None:
             account_counts.load_messages(connection, a_day_ago),
             account_counts.load_contacts(connection, a_day_ago),
         )
+        app.sts.take(sts_policies.load_live(connection, now, MAX_POLICIES))
         app.ledger.take(connection)
         app.queue.start(greatest_number(connection))
         app.decisions.start(decisions.greatest_number(connection))

@@ -76,7 +76,8 @@ class Submissions:
         most = server.settings.limits.max_message_size
         if most and len(submission.data) > most:
             raise Refused(65, f"the message is larger than {most} octets")
-        if count_received(split_header(submission.data)[0]) > server.settings.limits.max_received_hops:
+        hops = server.settings.limits.enforced("max_received_hops")
+        if 0 < hops < count_received(split_header(submission.data)[0]):
             raise Refused(65, "too many Received fields: a mail loop")
         sender = self._read(submission.sender) if submission.sender not in ("", "<>") else None
         recipients = self._resolve(submission, may_bounce)

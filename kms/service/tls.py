@@ -41,6 +41,8 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion, platformTrust, 
 from zope.interface import implementer
 
 from kms.domain.next_hop import TlsPolicy
+from kms.domain.published_tls import DaneDemand
+from kms.service.dane_verifier import DaneVerifier
 
 MINIMUM_VERSIONS = {"1.2": TLSVersion.TLSv1_2, "1.3": TLSVersion.TLSv1_3}
 SELF_SIGNED_LIFE = timedelta(days=3650)
@@ -148,14 +150,19 @@ class ClientTls:
         options = CertificateOptions(trustRoot=trust_root, raiseMinimumTo=TLSVersion.TLSv1_2)
         self._context = options.getContext()
 
-    def creator_for(self, host: str, policy: TlsPolicy) -> PeerVerifier:
+    def creator_for(
+        self, host: str, policy: TlsPolicy, dane: DaneDemand | None = None
+    ) -> PeerVerifier | DaneVerifier:
         """Make the creator for one connection.
 
         Args:
             host: the name, or address, that we meant to reach; it is told to the server unless it is an
                 address (RFC 6066 3), and the certificate must have it.
             policy: VERIFY fails the handshake on a wrong certificate, the others only note it.
+            dane: what the certificate must be, by the proof of DNSSEC; then neither host nor policy counts.
         """
+        if dane is not None:
+            return DaneVerifier(self._context, dane)
         return PeerVerifier(self._context, host, must_verify=policy is TlsPolicy.VERIFY)
 
 
@@ -181,6 +188,10 @@ class PeerVerifier:
             connection.set_tlsext_host_name(self._host.encode("ascii", "replace"))
         connection.set_verify(SSL.VERIFY_PEER, self._judge)
         return connection
+
+    def judge(self, connection: SSL.Connection) -> str:
+        """Refuse nothing more: what must be refused has failed the handshake."""
+        return ""
 
     def _judge(
         self, connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, is_good: int

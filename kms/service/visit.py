@@ -12,6 +12,7 @@ from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Decision, Stage
 from kms.domain.dsn_request import MessageRequest, RecipientRequest
 from kms.domain.envelope import Recipient
+from kms.policy.limits import client_key
 from kms.policy.relay import Authentication
 from kms.protocol.smtp_server import SmtpServerSession
 from kms.service.client_ledger import Place
@@ -83,6 +84,7 @@ class Visit:
         made_up_unknown_recipients: those of a made-up session, which nobody counts.
         is_counted: it is one of the connections of its client in the ledger.
         is_over: the connection is lost; what is still waited for has no effect.
+        client_key: whom the client is counted for (see policy/limits.py).
     """
 
     client: ClientAddress
@@ -96,6 +98,11 @@ class Visit:
     transaction: Transaction | None = None
     ahead_seconds: float = 0.0
     made_up_unknown_recipients: int = 0
+    client_key: str = attrs.field(init=False)
+
+    @client_key.default
+    def _name_client(self) -> str:
+        return client_key(self.client)
 
     @property
     def account(self) -> Account | None:

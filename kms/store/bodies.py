@@ -24,7 +24,7 @@ import attrs
 from kms.domain.content import CHUNK_OCTETS, Content, FileContent, InlineContent
 from kms.domain.queue_entry import format_queue_id, parse_queue_id
 from kms.store.fault import Step, reach
-from kms.store.schema import sync_folder
+from kms.store.schema import StoreError, sync_folder
 from kms.store.write_back import start_write_back
 
 _WRITE_BACK_OCTETS = 1024 * 1024  # so often the disk is set to work while the message still comes
@@ -234,6 +234,19 @@ def sweep(connection: Connection, spool: Path, started_at: datetime) -> Swept:
             remove_body(entry.path)
             removed.append(entry.path)
     return Swept(tuple(removed), tuple(sorted(named)))
+
+
+def require_database(database: Path, spool: Path) -> None:
+    """Raise StoreError where body files lie beside a database that is missing or empty.
+
+    A new one would know nothing of them, and `sweep` would take them for rests.
+    """
+    is_there = database.exists() and database.stat().st_size > 0
+    if not is_there and any(body_files(spool)):
+        raise StoreError(
+            f"The database {database} is missing or empty, but {spool} holds mail: restore the database from a "
+            f"backup, or move {spool} away to begin anew"
+        )
 
 
 def body_files(spool: Path) -> Iterator[tuple[os.DirEntry[str], int]]:

@@ -17,15 +17,12 @@ from typing import Any
 import attrs
 
 from kms.policy.block import Block, BlockKey, BlockKind
-from kms.store.many_rows import execute_rows
 from kms.store.schema import MAX_US, from_us, to_us
 
 HOUR = timedelta(hours=1)
 _PURGED_AT_ONCE = 20_000  # rows, so that no purge holds up the messages that wait for the writer
 _MOST_KEY = 2**63 - 1
 _KINDS = {kind.value: kind for kind in BlockKind}
-
-INSERT_MESSAGE_COUNT = "INSERT INTO counted_message VALUES {}"
 
 
 @attrs.frozen
@@ -34,15 +31,6 @@ class ClientEvent:
 
     client: str
     at: datetime
-
-
-def count_messages(connection: Connection, rows: Sequence[tuple[int, str, int]]) -> None:
-    """Count accepted messages.
-
-    Args:
-        rows: queue number, client and instant (as `to_us` gives it) of each.
-    """
-    execute_rows(connection, INSERT_MESSAGE_COUNT, rows)
 
 
 def count_unknown_recipients(connection: Connection, items: Sequence[ClientEvent]) -> list[None]:

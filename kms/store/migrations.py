@@ -129,6 +129,21 @@ _INTERNATIONAL_MAIL_AND_REPORTS = (
     "ALTER TABLE recipient ADD COLUMN original_recipient TEXT",
 )
 
+# The policies of other domains (RFC 8461), kept as long as they say.
+_STS_POLICIES = (
+    """
+    CREATE TABLE sts_policy (
+        domain TEXT PRIMARY KEY,
+        policy_id TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        mx TEXT NOT NULL,
+        life_seconds INTEGER NOT NULL,
+        fetched_us INTEGER NOT NULL,
+        expires_us INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _FIRST_TABLES,
     _DECISIONS,
@@ -137,5 +152,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     CLIENT_TABLES,
     ACCOUNT_TABLES,
     OPERATOR_TABLES,
+    _STS_POLICIES,
 )
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""

@@ -22,14 +22,7 @@ MessageRow = tuple[
 StoredRow = tuple[*MessageRow, str | None, int]
 RecipientRow = tuple[int, int, str, str, str, str, str | None, int | None, str | None]
 
-INSERT_MESSAGE = """
-    INSERT INTO message (
-        number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
-        warned_us, fence, lease_owner, lease_until_us, is_in_file, has_utf8_header, returned, envelope_id
-    ) VALUES {}
-"""
 INSERT_RECIPIENT = "INSERT INTO recipient VALUES {}"
-INSERT_CONTENT = "INSERT INTO content VALUES {}"
 DELETE_RECIPIENT = "DELETE FROM recipient WHERE number = ? AND recipient_id = ?"
 SELECT_MESSAGE = """
     SELECT number, reverse_local_part, reverse_domain, is_8bit, arrived_us, octets, crc32, attempts, due_us,
@@ -54,7 +47,7 @@ class DamagedRow(ValueError):
 def message_row(
     entry: QueueEntry, crc32: int | None, is_in_file: bool, lease_owner: str, lease_until_us: int
 ) -> MessageRow:
-    """Print an entry as the parameters of `INSERT_MESSAGE`."""
+    """Print an entry as the first columns of an arrival (queue_triggers.py)."""
     envelope = entry.envelope
     reverse_path = envelope.reverse_path
     return (

@@ -11,17 +11,20 @@ written and deleted, and never searched or read.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from sqlite3 import Connection, DatabaseError
+from typing import Any
 
 import attrs
 
 from kms.domain.content import Content, FileContent, InlineContent
 from kms.domain.message_life import LifeEvent
-from kms.store import client_ledger, message_life
+from kms.store import message_life
 from kms.store.bodies import body_path, find_damage
 from kms.store.fault import Step, reach
 from kms.store.many_rows import execute_in, execute_rows, select_in
@@ -46,8 +49,6 @@ from kms.store.queue_leases import (
 )
 from kms.store.queue_rows import (
     DELETE_RECIPIENT,
-    INSERT_CONTENT,
-    INSERT_MESSAGE,
     INSERT_RECIPIENT,
     SELECT_MESSAGE,
     DamagedRow,
@@ -57,8 +58,8 @@ from kms.store.queue_rows import (
     read_entry,
     recipient_rows,
 )
+from kms.store.queue_triggers import insert_arrivals
 from kms.store.queue_view import (
-    NUMBERS_RESERVED,
     count,
     earliest_due,
     greatest_number,
@@ -93,7 +94,7 @@ __all__ = [
     "set_aside_unreachable",
 ]
 
-_RESERVE = 60_000_000  # a minute's worth of numbers, so that the mark is written once a minute
+_NO_RECIPIENT = (None,) * 9
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -117,35 +118,18 @@ class QueueStore:
         Raises:
             ValueError: a `FileContent` does not lie where this entry's body file belongs.
         """
-        execute_rows(connection, INSERT_MESSAGE, [self._message_row(item) for item in items])
-        recipients = [row for item in items for row in recipient_rows(item.entry)]
-        execute_rows(connection, INSERT_RECIPIENT, recipients)
-        contents = [
-            (item.entry.number, item.content.data)
-            for item in items
-            if isinstance(item.content, InlineContent)
-        ]
-        execute_rows(connection, INSERT_CONTENT, contents)
-        if items:
-            _reserve_numbers(connection, max(item.entry.number for item in items))
-        message_life.add(
-            connection,
-            [
-                (item.entry.number, item.entry.arrived_at, LifeEvent.ACCEPTED, item.story)
-                for item in items
-                if item.story
-            ],
-        )
-        client_ledger.count_messages(
-            connection,
-            [
-                (item.entry.number, item.counted.client, to_us(item.counted.at))
-                for item in items
-                if item.counted is not None
-            ],
-        )
+        insert_arrivals(connection, [self._arrival_row(item) for item in items])
+        others = [row for item in items for row in islice(recipient_rows(item.entry), 1, None)]
+        execute_rows(connection, INSERT_RECIPIENT, others)
         reach(Step.ROWS_WRITTEN)
         return [None] * len(items)
+
+    def _arrival_row(self, item: NewEntry) -> tuple[Any, ...]:
+        """Give all rows of an entry as one, but for those of further recipients."""
+        recipient = next(recipient_rows(item.entry), _NO_RECIPIENT)
+        data = item.content.data if isinstance(item.content, InlineContent) else None
+        counted = (None, None) if item.counted is None else (item.counted.client, to_us(item.counted.at))
+        return (*self._message_row(item), *recipient[1:], data, item.story, *counted)
 
     def _message_row(self, item: NewEntry) -> MessageRow:
         entry, content = item.entry, item.content
@@ -223,8 +207,8 @@ class QueueStore:
         Returns:
             For each item, whether its claim was still the newest; if not, nothing was changed.
         """
-        fences = _fences(connection, [item.number for item in items])
-        answers = [fences.get(item.number, (None,))[0] == item.fence for item in items]
+        claims = _find_claims(connection, [item.number for item in items])
+        answers = [item.number in claims and claims[item.number].fence == item.fence for item in items]
         connection.executemany(
             DELETE_RECIPIENT,
             [
@@ -248,17 +232,16 @@ class QueueStore:
         Raises:
             ValueError: `due_at` is None but recipients are left; the transaction must be rolled back.
         """
-        fences = _fences(connection, [item.number for item in items])
+        claims = _find_claims(connection, [item.number for item in items])
         taken: dict[int, Settlement] = {}
         for item in items:
-            if item.number not in taken and fences.get(item.number, (None,))[0] == item.fence:
+            if item.number not in taken and item.number in claims and claims[item.number].fence == item.fence:
                 taken[item.number] = item
-        kept = _finish(connection, taken)
+        kept = {number for number, item in taken.items() if not claims[number].recipients <= {*item.finished}}
         gone = [number for number in taken if number not in kept]
         execute_in(connection, "DELETE FROM message WHERE number IN ({})", gone)
-        execute_in(connection, "DELETE FROM content WHERE number IN ({})", gone)
         if kept:
-            _defer(connection, [taken[number] for number in kept])
+            _keep(connection, [taken[number] for number in kept])
         message_life.add(
             connection,
             [
@@ -273,52 +256,47 @@ class QueueStore:
             reach(Step.REPORT_WRITTEN)
         reach(Step.OUTCOME_WRITTEN)
         return [
-            self._settled(item, fences, was_taken=taken.get(item.number) is item, is_kept=item.number in kept)
+            self._settled(item, claims, was_taken=taken.get(item.number) is item, is_kept=item.number in kept)
             for item in items
         ]
 
     def _settled(
-        self, item: Settlement, fences: dict[int, tuple[int, bool]], was_taken: bool, is_kept: bool
+        self, item: Settlement, claims: Mapping[int, _Claim], was_taken: bool, is_kept: bool
     ) -> Settled:
-        if not was_taken or is_kept or not fences[item.number][1]:
+        if not was_taken or is_kept or not claims[item.number].is_in_file:
             return Settled(was_taken)
         return Settled(was_taken, str(body_path(self._spool, item.number)))
 
 
-def _reserve_numbers(connection: Connection, greatest: int) -> None:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (NUMBERS_RESERVED,)).fetchone()
-    if row is None or row[0] < greatest:
-        connection.execute(
-            "INSERT INTO meta (key, value) VALUES (?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            (NUMBERS_RESERVED, greatest + _RESERVE),
-        )
+@attrs.define
+class _Claim:
+    """What the store has of an entry that is leased."""
+
+    fence: int
+    is_in_file: bool
+    recipients: set[int]
 
 
-def _fences(connection: Connection, numbers: Iterable[int]) -> dict[int, tuple[int, bool]]:
-    query = "SELECT number, fence, is_in_file FROM message WHERE number IN ({}) AND lease_owner <> ''"
-    return {row[0]: (row[1], bool(row[2])) for row in select_in(connection, query, numbers)}
+_CLAIMS = """
+    SELECT json_group_array(json_array(number, fence, is_in_file, json((
+        SELECT json_group_array(recipient_id) FROM recipient WHERE recipient.number = message.number
+    )))) FROM message WHERE number IN ({}) AND lease_owner <> ''
+"""
 
 
-def _finish(connection: Connection, taken: Mapping[int, Settlement]) -> set[int]:
-    """Delete finished recipients, and say which entries have others left.
-
-    Almost always all of an entry's recipients are finished; those entries are served together.
-    """
-    left: dict[int, set[int]] = {}
-    query = "SELECT number, recipient_id FROM recipient WHERE number IN ({})"
-    for number, recipient_id in select_in(connection, query, taken):
-        left.setdefault(number, set()).add(recipient_id)
-    kept = {number for number, ids in left.items() if not ids.issubset(taken[number].finished)}
-    whole = [number for number in taken if number not in kept]
-    execute_in(connection, "DELETE FROM recipient WHERE number IN ({})", whole)
-    rows = [(number, recipient_id) for number in kept for recipient_id in taken[number].finished]
-    connection.executemany(DELETE_RECIPIENT, rows)
-    return kept
+def _find_claims(connection: Connection, numbers: Iterable[int]) -> dict[int, _Claim]:
+    """Look at entries; all of a bite come as one row, since each row costs a change of the interpreter's lock."""
+    return {
+        number: _Claim(fence, bool(is_in_file), {*recipients})
+        for (rows,) in select_in(connection, _CLAIMS, numbers)
+        for number, fence, is_in_file, recipients in json.loads(rows)
+    }
 
 
-def _defer(connection: Connection, items: Sequence[Settlement]) -> None:
-    """Keep entries that have recipients left for their next attempt."""
+def _keep(connection: Connection, items: Sequence[Settlement]) -> None:
+    """Keep entries for their next attempt, with the recipients that are left."""
+    finished = [(item.number, recipient_id) for item in items for recipient_id in item.finished]
+    connection.executemany(DELETE_RECIPIENT, finished)
     rows = []
     for item in items:
         if item.due_at is None:

@@ -14,9 +14,8 @@ from kms.domain.queue_entry import QueueEntry
 from kms.store.many_rows import select_in
 from kms.store.queue_items import QueueCount, SetAside
 from kms.store.queue_rows import SELECT_MESSAGE, SELECT_RECIPIENTS, DamagedRow, RecipientRow, read_entry
+from kms.store.queue_triggers import NUMBERS_RESERVED
 from kms.store.schema import MAX_US, from_us
-
-NUMBERS_RESERVED = "numbers_reserved"
 
 
 def greatest_number(connection: Connection) -> int:

@@ -1,4 +1,4 @@
-"""The words of the reports, read from `reports/<language>/<kind>.txt` and `status.txt` (UTF-8).
+"""The words of the reports, read from `reports/<language>/<kind>.txt`, `status.txt` and `situations.txt` (UTF-8).
 
 Each report reads its files anew, so an edited text counts from the next report on, and a folder that is added
 is a language that is added. A file that is missing or broken never costs a report: the language without its
@@ -10,9 +10,11 @@ Flow: service/bounces asks for a text and puts it into a `DeliveryReport`, servi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES, AlarmSentences, parse_alarm_sentences
 from kms.domain.language import find_languages, is_language
 from kms.domain.report_text import BUILT_IN, ReportKind, ReportText, ReportTextError, parse_report_text
 from kms.domain.status_sentence import BUILT_IN_SENTENCES, StatusSentences, parse_status_sentences
@@ -20,8 +22,10 @@ from kms.domain.status_sentence import BUILT_IN_SENTENCES, StatusSentences, pars
 MAX_TEXT_OCTETS = 64 * 1024
 FALLBACK_LANGUAGE = "en"
 STATUS_FILE = "status.txt"
+SITUATIONS_FILE = "situations.txt"
 
-_NAMES = (*(f"{kind.value}.txt" for kind in ReportKind), STATUS_FILE)
+_NAMES = (*(f"{kind.value}.txt" for kind in ReportKind), STATUS_FILE, SITUATIONS_FILE)
+_R = TypeVar("_R")
 
 
 class ReportTexts:
@@ -40,25 +44,31 @@ class ReportTexts:
         Args:
             language: such as "en", "de" or "pt-BR"; "" = English.
         """
-        for path in self._candidates(language, f"{kind.value}.txt"):
-            try:
-                return parse_report_text(_read(path), kind)
-            except FileNotFoundError:
-                continue
-            except (OSError, ReportTextError):
-                break
-        return BUILT_IN[kind]
+        return self._read(
+            language, f"{kind.value}.txt", lambda text: parse_report_text(text, kind), BUILT_IN[kind]
+        )
 
     def sentences(self, language: str) -> StatusSentences:
         """Give what status codes mean; never fails. A broken line counts as missing, so English stands in for it."""
-        for path in self._candidates(language, STATUS_FILE):
+        return self._read(
+            language, STATUS_FILE, lambda text: parse_status_sentences(text)[0], BUILT_IN_SENTENCES
+        )
+
+    def alarm_sentences(self, language: str) -> AlarmSentences:
+        """Give what alarms are called and what to do; never fails, as `sentences`."""
+        return self._read(
+            language, SITUATIONS_FILE, lambda text: parse_alarm_sentences(text)[0], BUILT_IN_ALARM_SENTENCES
+        )
+
+    def _read(self, language: str, name: str, parse: Callable[[str], _R], built_in: _R) -> _R:
+        for path in self._candidates(language, name):
             try:
-                return parse_status_sentences(_read(path))[0]
+                return parse(_read(path))
             except FileNotFoundError:
                 continue
             except (OSError, ReportTextError):
                 break
-        return BUILT_IN_SENTENCES
+        return built_in
 
     def languages(self) -> tuple[str, ...]:
         """Name the languages that have a folder, sorted."""
@@ -88,6 +98,8 @@ class ReportTexts:
             text = _read(self._folder / language / name)
             if name == STATUS_FILE:
                 yield from parse_status_sentences(text)[1]
+            elif name == SITUATIONS_FILE:
+                yield from parse_alarm_sentences(text)[1]
             else:
                 parse_report_text(text, ReportKind(name.removesuffix(".txt")))
         except FileNotFoundError:

@@ -18,6 +18,7 @@ from sqlite3 import Connection
 from urllib.parse import quote
 
 from kms.store.migrations import MIGRATIONS
+from kms.store.queue_triggers import prepare_connection
 
 IN_MEMORY = ":memory:"
 
@@ -89,6 +90,7 @@ def open_database(path: Path | str) -> Connection:
         try:
             _configure(connection)
             _migrate(connection)
+            prepare_connection(connection)
         except BaseException:
             connection.close()
             raise

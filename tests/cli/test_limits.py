@@ -11,8 +11,9 @@ import pytest
 from kms.cli import failure
 from kms.cli.main import run
 from kms.policy.block import Block, BlockKind
-from kms.store.client_ledger import ClientEvent, count_messages, count_unknown_recipients, put_blocks
+from kms.store.client_ledger import ClientEvent, count_unknown_recipients, put_blocks
 from kms.store.schema import from_us, open_database, to_us
+from tests.support.queue_entries import count_messages
 
 CLIENT = "192.0.2.1"
 

@@ -190,6 +190,36 @@ class TestAliases:
         answer = kmsctl("alias", "resolve", "nobody@a.test")
         assert (answer.status, answer.err) == (67, "kmsctl: nobody@a.test: nobody has this address\n")
 
+    def test_the_aliases_file_is_checked_and_counts_after_the_aliases_of_the_store(
+        self, kmsctl: Kmsctl, tmp_path: Path
+    ) -> None:
+        assert kmsctl("alias", "load").status == failure.BAD_CONFIGURATION
+        config, aliases = tmp_path / "etc" / "kms.ini", tmp_path / "etc" / "aliases"
+        config.write_text("[domains]\nlocal = a.test\naliases_file = aliases\n")
+        aliases.write_text("info: joe, x@b.test\njoe: other\nlost: nobody\npostmaster: root\n")
+        add_joe(kmsctl)
+        answer = kmsctl("alias", "load")
+        assert answer.out == f"{aliases}: 4 aliases are right; no server runs, the next one reads them\n"
+        assert kmsctl("alias", "resolve", "info@a.test").out == "joe@a.test\nx@b.test\n"
+        warnings = kmsctl("--json", "check").json["warnings"]
+        assert [one for one in warnings if "aliases_file" in one] == [
+            "[domains] aliases_file: joe@a.test is an account, so the alias has no effect",
+            "[domains] aliases_file: the alias lost leads to nobody",
+        ]
+        kmsctl("alias", "add", "info@a.test", "y@b.test")
+        assert kmsctl("alias", "resolve", "info@a.test").out == "y@b.test\n"
+
+    def test_a_wrong_aliases_file_is_bad_data_with_its_lines(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
+        config, aliases = tmp_path / "etc" / "kms.ini", tmp_path / "etc" / "aliases"
+        config.write_text("[domains]\nlocal = a.test\naliases_file = aliases\n")
+        aliases.write_text("# x\nroot: |/bin/cat\n")
+        answer = kmsctl("alias", "load")
+        assert answer.status == failure.BAD_DATA
+        assert answer.err == f"kmsctl: {aliases}:2: |/bin/cat: kms runs no programs for aliases\n"
+        assert kmsctl("check").status == failure.BAD_CONFIGURATION
+        config.write_text("[domains]\nlocal = a.test\naliases_file = aliases\nx = 1\n")
+        assert kmsctl("alias", "load").status == failure.BAD_CONFIGURATION
+
     def test_an_alias_that_leads_nowhere_is_made_with_a_remark(self, kmsctl: Kmsctl) -> None:
         assert "but: nobody has this address" in kmsctl("alias", "add", "info@a.test", "nobody@a.test").out
 
@@ -282,7 +312,7 @@ class TestCheck:
         (tmp_path / "var").mkdir()
         (tmp_path / "var" / "kms.sqlite3").write_bytes(b"no database at all" * 100)
         assert "cannot be read" in kmsctl("check").out
-        assert kmsctl("user", "list").status == failure.TRY_AGAIN
+        assert kmsctl("user", "list").status == failure.UNAVAILABLE
 
 
 class TestServer:

@@ -248,7 +248,6 @@ class TestWhatIsNotThereYet:
     @pytest.mark.parametrize(
         "line",
         [
-            "[limits]\nobserve = max_recipients",
             "[log]\nformat = json",
             "[spf]\naction = score 3",
             "[spamassassin]\naction = score",

@@ -117,6 +117,14 @@ class TestFaults:
         assert faults_of("domains local a.example\ntls certificate x") == [("tls", "certificate")]
         assert faults_of("domains local a.example\ntls private_key x") == [("tls", "private_key")]
 
+    def test_dane_needs_tls_and_a_resolver_whose_word_nobody_can_forge(self) -> None:
+        dane = "domains local a.example\ndelivery dane yes\n"
+        assert not faults_of(dane)
+        assert not faults_of(f"{dane}dns nameservers 127.0.0.1:5300, ::1")
+        assert not faults_of("domains local a.example\ndns nameservers 192.0.2.53")
+        assert faults_of(f"{dane}dns nameservers 127.0.0.1, 192.0.2.53") == [("delivery", "dane")]
+        assert faults_of(f"{dane}delivery tls off") == [("delivery", "dane")]
+
     def test_a_smarthost_is_needed_and_its_login_too(self) -> None:
         assert faults_of(
             "domains local a.example\ndelivery mode smarthost\ndelivery smarthost_auth smtp"

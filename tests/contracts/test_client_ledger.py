@@ -15,7 +15,6 @@ from kms.policy.block import Block, BlockKind
 from kms.store import client_ledger
 from kms.store.client_ledger import (
     ClientEvent,
-    count_messages,
     count_of,
     count_unknown_recipients,
     lift_blocks,
@@ -28,7 +27,7 @@ from kms.store.client_ledger import (
 )
 from kms.store.queue_store import QueueStore
 from kms.store.schema import IN_MEMORY, open_database, to_us
-from tests.support.queue_entries import NOW, make_new
+from tests.support.queue_entries import NOW, count_messages, make_new
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 CLIENT, OTHER = "192.0.2.1", "2001:db8::/64"

@@ -15,6 +15,11 @@ from kms.domain.dns_answer import (
     NamesAnswer,
     NoRecords,
     NoSuchDomain,
+    TextAnswer,
+    Texts,
+    TlsaAnswer,
+    TlsaRecord,
+    TlsaRecords,
 )
 from kms.ports import Resolver
 from kms.service.dns import DnsResolver
@@ -36,7 +41,21 @@ NAMES: Mapping[str, Sequence[str]] = {
     "2001:db8::9": ["six.test"],
     "192.0.2.10": [],
 }
-FAILING = ("broken.test", "192.0.2.11")
+FAILING = ("broken.test", "192.0.2.11", "_25._tcp.broken.test")
+TEXTS: Mapping[str, Sequence[bytes]] = {
+    "_mta-sts.far.test": [b"v=STSv1; id=1;", b"two strings and \xff"],
+    "empty.test": [],
+}
+ZONE_TEXTS = {
+    "_mta-sts.far.test": ['"v=STSv1; " "id=1;"', '"two strings" " and \\255"'],
+    "empty.test": [],
+}
+DIGEST = bytes(range(32))
+TLSA = {
+    ("mx1.far.test", 25): [TlsaRecord(3, 1, 1, DIGEST)],
+    ("mx2.far.test", 587): [TlsaRecord(2, 0, 0, b"a")],
+}
+SECURE = {"far.test", "mx1.far.test", "_25._tcp.mx1.far.test"}
 
 
 class ResolverContract:
@@ -104,6 +123,38 @@ class ResolverContract:
         assert self._names("192.0.2.12") == NoSuchDomain()
         assert isinstance(self._names("192.0.2.11"), LookupFailed)
 
+    def _texts(self, name: str) -> TextAnswer:
+        return result_of(self.make_resolver(MX, ADDRESSES, FAILING).lookup_texts(name))
+
+    def test_text_comes_with_the_strings_of_each_record_put_together(self) -> None:
+        answer = self._texts("_mta-sts.far.test")
+        assert isinstance(answer, Texts)
+        assert sorted(answer.texts) == [b"two strings and \xff", b"v=STSv1; id=1;"]
+        assert self._texts("empty.test") == NoRecords()
+        assert self._texts("none.test") == NoSuchDomain()
+        assert isinstance(self._texts("broken.test"), LookupFailed)
+
+    def _tlsa(self, host: str, port: int = 25) -> TlsaAnswer:
+        return result_of(self.make_resolver(MX, ADDRESSES, FAILING).lookup_tlsa(host, port))
+
+    def test_tlsa_records_are_those_of_a_port(self) -> None:
+        assert self._tlsa("mx1.far.test") == TlsaRecords((TlsaRecord(3, 1, 1, DIGEST),), is_secure=True)
+        assert self._tlsa("mx2.far.test", 587) == TlsaRecords((TlsaRecord(2, 0, 0, b"a"),))
+        assert self._tlsa("mx2.far.test") == NoSuchDomain()
+        assert isinstance(self._tlsa("broken.test"), LookupFailed)
+
+    def test_what_dnssec_proves_is_marked(self) -> None:
+        far, null = self._mx("far.test"), self._mx("null.test")
+        assert isinstance(far, MailExchangers)
+        assert isinstance(null, MailExchangers)
+        assert far.is_secure
+        assert not null.is_secure
+        first, second = self._addresses("mx1.far.test"), self._addresses("mx2.far.test")
+        assert isinstance(first, Addresses)
+        assert isinstance(second, Addresses)
+        assert first.is_secure
+        assert not second.is_secure
+
 
 class TestFakeResolver(ResolverContract):
     def make_resolver(
@@ -112,7 +163,9 @@ class TestFakeResolver(ResolverContract):
         addresses: Mapping[str, Sequence[str]],
         failing: Iterable[str],
     ) -> Resolver:
-        return FakeResolver(mx, addresses, failing, NAMES)
+        resolver = FakeResolver(mx, addresses, failing, NAMES)
+        resolver.texts, resolver.tlsa, resolver.secure = dict(TEXTS), dict(TLSA), set(SECURE)
+        return resolver
 
 
 class TestDnsResolver(ResolverContract):
@@ -122,5 +175,12 @@ class TestDnsResolver(ResolverContract):
         addresses: Mapping[str, Sequence[str]],
         failing: Iterable[str],
     ) -> Resolver:
-        network = DnsNetwork(Zone(mx, addresses, failing, names=NAMES))
-        return DnsResolver(network, ("192.0.2.53",), open_socket=network.open_socket)
+        tlsa = {
+            f"_{port}._tcp.{host}": [
+                f"{one.usage} {one.selector} {one.matching} {one.data.hex()}" for one in records
+            ]
+            for (host, port), records in TLSA.items()
+        }
+        zone = Zone(mx, addresses, failing, names=NAMES, texts=ZONE_TEXTS, tlsa=tlsa, secure=SECURE)
+        network = DnsNetwork(zone)
+        return DnsResolver(network, ("127.0.0.53",), open_socket=network.open_socket)

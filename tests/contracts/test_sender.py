@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, FileContent, InlineContent
-from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer, NoRecords
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Deferred as DeferredOutcome
@@ -20,7 +19,7 @@ from kms.ports import Sender
 from kms.service.client_connection import TlsCreator
 from kms.service.clock import ClockOf
 from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings
-from tests.support.fakes import FakeSender
+from tests.support.fakes import FakeResolver, FakeSender
 from tests.support.memory_network import MemoryNetwork
 from tests.support.wire import ScriptedServer
 
@@ -102,19 +101,8 @@ class TestFakeSender(SenderContract):
         return [attempt.octets for attempt in self.fake.attempts]
 
 
-class NoResolver:
-    async def lookup_mx(self, domain: str) -> MxAnswer:
-        return NoRecords()
-
-    async def lookup_addresses(self, host: str) -> AddressAnswer:
-        return NoRecords()
-
-    async def lookup_names(self, address: str) -> NamesAnswer:
-        return NoRecords()
-
-
 class NoTls:
-    def creator_for(self, host: str, policy: object) -> TlsCreator:
+    def creator_for(self, host: str, policy: object, dane: object = None) -> TlsCreator:
         raise AssertionError
 
 
@@ -128,7 +116,7 @@ class TestRemoteDelivery(SenderContract):
             ClockOf(Clock()),
             self.network.connector,
             NoTls(),
-            NoResolver(),
+            FakeResolver(),
             maybeDeferred,
         )
 

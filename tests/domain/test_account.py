@@ -44,3 +44,19 @@ def test_a_changed_directory_finds_the_changed_aliases() -> None:
     assert ("old", "local.test") in before.exact_aliases
     after = attrs.evolve(before, aliases={"local.test": (alias("new"),)})
     assert list(after.exact_aliases) == [("new", "local.test")]
+
+
+def test_aliases_of_the_file_come_last_and_those_without_a_domain_after_those_with_one() -> None:
+    stored, shadowed = alias("info"), attrs.evolve(alias("info", ""), targets=())
+    everywhere, only_here = attrs.evolve(alias("team", ""), targets=()), alias("team", "other.test")
+    directory = Directory(
+        ("local.test", "other.test"),
+        aliases={"local.test": (stored,)},
+        file_aliases=(shadowed, everywhere, only_here),
+    )
+    assert directory.exact_aliases == {
+        ("info", "local.test"): stored,
+        ("info", "other.test"): attrs.evolve(shadowed, domain="other.test"),
+        ("team", "local.test"): attrs.evolve(everywhere, domain="local.test"),
+        ("team", "other.test"): only_here,
+    }

@@ -101,6 +101,7 @@ def test_no_line_of_an_encoded_subject_is_too_long() -> None:
         ("配信した。再送", ["配信し", "た。再送"]),
         ("配信でき。", ["配信で", "き。"]),
         ("в 配信 ok", ["в 配信", "ok"]),
+        ("il va faire : si", ["il va", "faire :", "si"]),
     ],
 )
 def test_a_paragraph_is_broken_at_blanks_and_between_wide_characters(text: str, lines: list[str]) -> None:

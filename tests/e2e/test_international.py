@@ -61,12 +61,25 @@ def test_python_sends_to_an_alias_beyond_ascii_and_reads_it_by_pop3(kms: Kms) ->
     [stored] = kms.messages(ALICE)
     assert "for <jürgen@example.test>".encode() in stored
     assert b"with UTF8SMTP" in stored
-    reader = poplib.POP3("127.0.0.1", kms.pop3, timeout=20)
+    assert "Subject: Grüße".encode() in read(kms.pop3, is_utf8=True)
+    lines = read(kms.pop3, is_utf8=False)
+    assert b"Subject: =?utf-8?b?R3LDvMOfZQ==?=" in lines
+    assert lines[-1] == "Grüße".encode()
+    assert b"".join(lines[: lines.index(b"")]).isascii()
+
+
+def read(port: int, *, is_utf8: bool) -> list[bytes]:
+    """Read the first message as Python does it; the size told is that of what comes."""
+    reader = poplib.POP3("127.0.0.1", port, timeout=20)
+    assert reader.capa()["UTF8"] == ["USER"]
+    if is_utf8:
+        assert reader.utf8().startswith(b"+OK")
     reader.user(ALICE)
     reader.pass_(PASSWORD)
-    _, lines, _ = reader.retr(1)
+    said, lines, octets = reader.retr(1)
     reader.quit()
-    assert "Subject: Grüße".encode() in lines
+    assert said == b"+OK %d octets" % octets
+    return lines
 
 
 @pytest.mark.parametrize("mx", ["yes"], indirect=True)

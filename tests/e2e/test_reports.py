@@ -1,4 +1,4 @@
-"""Reports as others read them: mblaze opens each kind in each language; texts change while the server runs."""
+"""Reports as others read them: mblaze and a list server's parser; texts change while the server runs."""
 
 import email
 import email.policy
@@ -24,6 +24,12 @@ LANGUAGES = sorted(path.name for path in (CHECKOUT / "reports").iterdir())
 TYPES = ("text/plain", "message/delivery-status", "text/rfc822-headers")
 UTF_8 = {"LC_ALL": "C.UTF-8"}
 BOUNCING = "nobody@far.test"
+BOUNCE_PARSER = """
+use Mail::DeliveryStatus::BounceParser;
+my $report = Mail::DeliveryStatus::BounceParser->new(do { local $/; <STDIN> });
+print join(" ", $report->is_bounce ? "bounce" : $report->{type} // "none",
+    map { join "=", map { $_ // "" } $_->get("email"), $_->get("std_reason"), $_->get("status") } $report->reports);
+"""
 
 
 @pytest.fixture
@@ -39,13 +45,39 @@ def read(*words: str, mail: Path) -> str:
     return result.stdout.decode()
 
 
+def compose_all(folder: Path, language: str) -> dict[ReportKind, bytes]:
+    (folder / "kms.ini").write_text("[server]\nhostname = mail.a.test\n[domains]\nlocal = a.test\n")
+    settings, texts = load_settings(folder / "kms.ini"), ReportTexts(CHECKOUT / "reports")
+    now = datetime(2026, 11, 24, 13, tzinfo=UTC)
+    return {kind: compose_sample(settings, texts, language, kind, now) for kind in ReportKind}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_list_server_understands_each_dsn_in_each_language(tmp_path: Path, language: str) -> None:
+    """BounceParser unsubscribes dead addresses by reports; it must take nothing but a failure for one."""
+    understood = {}
+    for kind, data in compose_all(tmp_path, language).items():
+        if kind in (ReportKind.QUOTA, ReportKind.ALARM):
+            continue  # these are no reports about a message
+        mail = data.replace(b"\r\n", b"\n")  # as it stands in a mailbox
+        result = run(["perl", "-e", BOUNCE_PARSER], stdin=mail, environment=UTF_8)
+        assert (result.returncode, result.stderr) == (0, b"")
+        understood[kind] = result.stdout.decode().split()
+    assert understood.pop(ReportKind.FAILED) == [
+        "bounce",
+        "bob@example.com=user_unknown=5.1.1",
+        "ann@example.com=over_quota=5.2.2",
+    ]
+    assert understood == {
+        ReportKind.DELAYED: ["delivery-status", "delayed"],
+        ReportKind.DELIVERED: ["delivery-status", "delivered"],
+        ReportKind.RELAYED: ["delivery-status", "relayed"],
+    }
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_mblaze_reads_each_kind_in_each_language(tmp_path: Path, language: str) -> None:
-    (tmp_path / "kms.ini").write_text("[server]\nhostname = mail.a.test\n[domains]\nlocal = a.test\n")
-    settings = load_settings(tmp_path / "kms.ini")
-    texts = ReportTexts(CHECKOUT / "reports")
-    for kind in ReportKind:
-        data = compose_sample(settings, texts, language, kind, datetime(2026, 11, 24, 13, tzinfo=UTC))
+    for kind, data in compose_all(tmp_path, language).items():
         message = email.message_from_bytes(data, policy=email.policy.default)
         parts = [part for part in message.walk() if part.get_content_type() in TYPES]
         mail = tmp_path / kind.value

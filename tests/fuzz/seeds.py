@@ -34,8 +34,10 @@ def seeds(target: str) -> list[Path]:
 
 
 def dialogue_seeds() -> Iterator[tuple[str, bytes]]:
-    """Name and octets: switches, a size of pieces, and all that the client says."""
+    """Name and octets, of SMTP: switches, a size of pieces, and all that the client says."""
     for path in sorted(dialogue.DIALOGUES.rglob("*.txt")):
+        if path.parent.name == "pop3":
+            continue
         spoken = dialogue.parse(path.read_text(encoding="utf-8"))
         switches = sum(_GIVENS.get(given.partition(" = ")[0], 0) for given in spoken.givens)
         if "reception" in path.parts:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES
 from kms.policy import alarm
 from kms.policy.alarm import TripMemory, make_account_alarm, make_gateway_alarm, make_trip_alarm
 from kms.policy.limits import Limit
 
 HOUR = 3600.0
+describe, advise = BUILT_IN_ALARM_SENTENCES.describe, BUILT_IN_ALARM_SENTENCES.advise
 CLIENT = "192.0.2.7"
 
 
@@ -57,19 +59,19 @@ def test_they_are_bounded_in_memory_and_swept(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("limit", Limit)
 def test_every_limit_says_what_to_do(limit: Limit) -> None:
     made = make_trip_alarm(limit, CLIENT, 3)
-    assert made.what == f"The limit {limit.value} has stopped 192.0.2.7 3 times within an hour"
-    assert "." in made.advice
+    assert describe(made) == f"The limit {limit.value} has stopped 192.0.2.7 3 times within an hour"
+    assert "." in advise(made)
 
 
 def test_one_trip_is_once() -> None:
-    assert " once within" in make_trip_alarm(Limit.FAILED_LOGINS, CLIENT, 1).what
+    assert " once within" in describe(make_trip_alarm(Limit.FAILED_LOGINS, CLIENT, 1))
 
 
 def test_an_account_and_a_gateway_have_their_own_advice() -> None:
     account = make_account_alarm(Limit.ACCOUNT_MESSAGES_PER_DAY, "anna@example.org")
-    assert account.what == "The account anna@example.org has reached its limit account_messages_per_day"
-    assert "stolen" in account.advice
+    assert describe(account) == "The account anna@example.org has reached its limit account_messages_per_day"
+    assert "stolen" in advise(account)
     gateway = make_gateway_alarm(CLIENT, 20, is_suspended=True)
-    assert "20 unrelated names" in gateway.what
-    assert "not trusted" in gateway.advice
-    assert "not trusted" not in make_gateway_alarm(CLIENT, 20, is_suspended=False).advice
+    assert "20 unrelated names" in describe(gateway)
+    assert "not trusted" in advise(gateway)
+    assert "not trusted" not in advise(make_gateway_alarm(CLIENT, 20, is_suspended=False))

@@ -104,7 +104,7 @@ def play(chunks: list[bytes]) -> bytes:
 
 command = st.sampled_from(
     [b"USER joe", b"PASS x", b"STAT", b"LIST", b"UIDL 1", b"RETR 1", b"TOP 2 0", b"DELE 1", b"RSET", b"NOOP", b"CAPA",
-     b"QUIT", b"AUTH PLAIN", b"AGEAYg==", b"AUTH PLAIN AGEAYg==", b"AUTH", b"LANG", b"LANG en",
+     b"QUIT", b"AUTH PLAIN", b"AGEAYg==", b"AUTH PLAIN AGEAYg==", b"AUTH", b"UTF8", b"LANG", b"LANG en",
      b"AUTH SCRAM-SHA-256", b"biwsbj1hbm5hLHI9YWJj", b"Yz1iaXdzLHI9YWJjZnJlc2gscD1BQUFB",
      b"APOP joe 00000000000000000000000000000000", b"x" * 300, b"", b"\xff\0", b"*"]
 )  # fmt: skip

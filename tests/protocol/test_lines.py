@@ -4,8 +4,6 @@ from kms.protocol.lines import (
     MAX_DISCARDED_OCTETS,
     LineBuffer,
     LineFault,
-    has_bare_newline,
-    normalise_newlines,
 )
 
 
@@ -93,29 +91,10 @@ def test_what_is_cleared_is_forgotten_and_so_is_the_long_line_in_progress() -> N
     assert buffer.next_line(5) == b"new"
 
 
-@pytest.mark.parametrize(
-    ("data", "is_bare"),
-    [
-        (b"", False),
-        (b"a\r\nb\r\n", False),
-        (b"a\nb", True),
-        (b"a\rb", True),
-        (b"\r\r\n", True),
-        (b"\r\n\n", True),
-        (b"\n\r", True),
-    ],
-)
-def test_newlines_that_stand_alone_are_seen(data: bytes, is_bare: bool) -> None:
-    assert has_bare_newline(data) is is_bare
-
-
-@pytest.mark.parametrize(
-    ("data", "normalised"),
-    [
-        (b"a\r\nb", b"a\r\nb"),
-        (b"a\nb\rc", b"a\r\nb\r\nc"),
-        (b"\r\r\n\n\r", b"\r\n\r\n\r\n\r\n"),
-    ],
-)
-def test_each_newline_that_stands_alone_becomes_crlf(data: bytes, normalised: bytes) -> None:
-    assert normalise_newlines(data) == normalised
+def test_a_line_waits_where_its_end_has_come_and_it_was_not_taken() -> None:
+    buffer = buffer_of(b"one\r\ntwo\r")
+    assert buffer.has_line
+    buffer.next_line(10)
+    assert not buffer.has_line
+    buffer.append(b"\n")
+    assert buffer.has_line

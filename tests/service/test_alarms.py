@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from kms.policy.alarm import Alarm
+from kms.domain.alarm_sentence import Alarm
 from kms.policy.limits import ClientLimits, Limit
 from kms.service.alarms import Alarms, follow_trips
 from kms.service.clock import ClockOf

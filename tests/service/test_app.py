@@ -164,6 +164,16 @@ class TestRules:
         assert rules.own_endpoints == {("192.0.2.7", 2525)}
         assert rules.tls is TlsPolicy.OPPORTUNISTIC
 
+    @pytest.mark.parametrize(("tls", "wanted"), [("verify", True), ("off", False)])
+    def test_of_routing_ask_for_what_others_publish_unless_there_is_no_tls(
+        self, tmp_path: Path, tls: str, wanted: bool
+    ) -> None:
+        settings = settings_in(tmp_path, f"[delivery]\ntls = {tls}\n")
+        settings = attrs.evolve(settings, delivery=attrs.evolve(settings.delivery, dane=True))
+        rules = routing_rules(settings, "mail.example.test")
+        assert (rules.mta_sts, rules.dane) == (wanted, wanted)
+        assert not routing_rules(settings_in(tmp_path), "mail.example.test").dane
+
     def test_of_a_session_are_those_of_the_file(self, app: App) -> None:
         limits = LimitsSettings(max_message_size=77, max_failed_commands=3)
         session = app.service_rules(attrs.evolve(app.settings, limits=limits), "smtp").session

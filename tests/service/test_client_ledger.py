@@ -12,6 +12,7 @@ from kms.service.clock import ClockOf
 from kms.service.security_log import SecurityLog
 from kms.store import client_ledger as store
 from kms.store.schema import StoreError, to_us
+from tests.support.queue_entries import count_messages
 from tests.support.results import result_of
 from tests.support.synchronous_database import SynchronousDatabase
 
@@ -58,7 +59,7 @@ class Rig:
         place = self.ledger.reserve(CLIENT)
         event = place.event()
         at_us = to_us(event.at)
-        store.count_messages(self.database.connection, [(number, event.client, at_us)])
+        count_messages(self.database.connection, [(number, event.client, at_us)])
         place.count()
 
     def told(self) -> list[str]:

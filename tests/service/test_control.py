@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -53,6 +54,22 @@ class ControlTest(SynchronousTestCase):
         self.refusal(self.control.add_user("joe@b.test", "secret"), AccountError)
         self.refusal(self.control.add_user("joe@a.test", ""), PasswordError)
         assert self.ask(self.control.list_users()) == []
+
+    def test_the_aliases_file_is_read_anew_and_a_wrong_one_changes_nothing(self) -> None:
+        error = self.refusal(self.control.load_aliases_file(), AccountError)
+        assert "has no [domains] aliases_file" in str(error)
+        path = Path(self.mktemp())  # type: ignore[no-untyped-call]
+        domains = attrs.evolve(SETTINGS.domains, aliases_file=path)
+        self.server.settings = attrs.evolve(SETTINGS, domains=domains)
+        path.write_text("info: joe, ann\nroot: joe\n")
+        assert self.ask(self.control.load_aliases_file()) == {"path": str(path), "aliases": 2}
+        self.add_joe()
+        assert self.ask(self.control.resolve_alias("root@a.test"))["targets"] == ["joe@a.test"]
+        assert self.ask(self.control.status())["aliases"] == 2
+        path.write_text("root\n|x\n")
+        error = self.refusal(self.control.load_aliases_file(), AccountError)
+        assert str(error).count(f"{path}:") == 2
+        assert len(self.server.directory.current.file_aliases) == 2
 
     def test_a_new_password_ends_the_users_windows_and_no_others(self) -> None:
         self.add_joe()

@@ -105,3 +105,13 @@ def test_a_flood_of_unknown_addresses_does_not_fill_the_memory(
     for number in range(100):
         directory.resolve(Mailbox(f"x{number}", "example.org"))
         assert len(directory._resolved) <= 10
+
+
+def test_the_aliases_of_the_file_act_at_once_and_outlast_changes_of_the_store(
+    directory: DirectoryCache, database: SynchronousDatabase
+) -> None:
+    add(database, "anna")
+    assert directory.resolve(TEAM) == UnknownRecipient()
+    directory.take_file((Alias("team", "", (ANNA,)),))
+    result_of(directory.load())
+    assert directory.resolve(TEAM) == Resolved((ANNA,))

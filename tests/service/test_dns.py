@@ -500,8 +500,10 @@ def test_without_servers_those_of_the_system_are_asked(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", read_another)
     network = DnsNetwork(ZONE)
-    assert result_of(start(network, ()).lookup_mx("far.test")) == FAR_MX
+    resolver = start(network, ())
+    assert result_of(resolver.lookup_mx("far.test")) == FAR_MX
     assert network.questions[0][2] == "127.0.0.53"
+    assert resolver.may_have_proof
 
 
 def test_without_any_configuration_the_server_of_this_machine_is_asked(
@@ -537,3 +539,41 @@ def test_the_backend_waits_for_what_it_is_given() -> None:
         return 7
 
     assert result_of(TwistedBackend(Clock(), 5.0).wait_for(answer(), None)) == 7
+
+
+# DNSSEC
+
+
+def secure_addresses(server: str = "127.0.0.1", secure: tuple[str, ...] = ("a.test", "b.test")) -> Addresses:
+    """The addresses of a.test, an alias of b.test; the server follows no alias."""
+    zone = Zone(
+        addresses={"b.test": ["192.0.2.1", "2001:db8::1"]},
+        aliases={"a.test": "b.test"},
+        follows_aliases=False,
+        secure=secure,
+    )
+    network = DnsNetwork(zone)
+    answer = result_of(start(network, (server,)).lookup_addresses("a.test"))
+    assert isinstance(answer, Addresses)
+    return answer
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.53:5300", "::1"])
+def test_the_proof_of_a_resolver_on_this_machine_is_believed(server: str) -> None:
+    assert secure_addresses(server) == Addresses(("2001:db8::1", "192.0.2.1"), True, "b.test")
+
+
+@pytest.mark.parametrize("server", ["192.0.2.53", "10.0.0.1", "2001:db8::53"])
+def test_the_proof_of_any_other_is_not_for_it_could_be_forged_on_its_way(server: str) -> None:
+    assert not secure_addresses(server).is_secure
+
+
+def test_every_answer_on_the_way_must_be_proved() -> None:
+    assert not secure_addresses(secure=("a.test",)).is_secure
+    assert not secure_addresses(secure=("b.test",)).is_secure
+
+
+def test_it_is_known_whether_a_proof_may_come_at_all() -> None:
+    network = DnsNetwork(ZONE)
+    assert start(network, ("192.0.2.53", "127.0.0.1:5300")).may_have_proof
+    assert not start(network, ("192.0.2.53",)).may_have_proof

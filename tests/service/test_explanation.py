@@ -14,7 +14,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from kms.domain.decision import Rule
+from kms.domain.decision import Decision, Rule
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
 from kms.policy.limits import ClientLimits, Limit
@@ -24,7 +24,7 @@ from kms.policy.transaction import TransactionRules
 from kms.service.explanation import Explainer
 from kms.service.inquiry import Inquiry, InquiryError, Step
 from kms.service.mailboxes import MailboxUsage
-from kms.store import credentials
+from kms.store import credentials, decisions
 from tests.support.results import result_of, without_ids
 from tests.support.smtp_parts import SlowResolver
 from tests.support.smtp_rig import GROUP, MEMBER, SETTINGS, STRANGER, SmtpRig, routes_giving_back
@@ -71,14 +71,20 @@ WORLDS: dict[str, dict[str, Any]] = {
     "nameless": {"relay": MEMBERS, "rules": STRICT, "limits": NAMELESS},
     "observed": {
         "relay": MEMBERS,
-        "rules": STRICT,
+        "rules": attrs.evolve(STRICT, observed=frozenset(Limit)),
         "limits": attrs.evolve(NAMELESS, observed=frozenset(Limit)),
+        "session": {"max_message_octets": 0, "max_failed_commands": 1, "observes_failed_commands": True},
     },
 }
 RATES = AccountRules(messages_per_hour=1, messages_per_day=7)
 BRAKES = AccountRules(max_message_octets=15, new_recipients_per_day=1)
 GATEWAYS = GatewayRules(GROUP, alarm=1, suspends_trust=True)
-NEVER_EXPLAINED = {Rule.ACCOUNT_DISABLED, Rule.FAILED_COMMANDS, Rule.FAILED_LOGINS_OF_SESSION}
+NEVER_EXPLAINED = {
+    Rule.ACCOUNT_DISABLED,
+    Rule.FAILED_COMMANDS,
+    Rule.FAILED_LOGINS_OF_SESSION,
+    Rule.DATA_RATE,
+}
 """A made-up client logs in now, which whose account is disabled cannot; and it does not go on for so long."""
 
 
@@ -179,11 +185,25 @@ def count(chance: random.Random, rig: SmtpRig, sessions: int) -> Counter[Rule]:
         before = look_at(rig)
         steps = result_of(explainer.explain(inquiry))
         assert look_at(rig) == before
+        last = decisions.greatest_number(rig.database.connection)
         assert explained(steps) == let_in(rig, inquiry), inquiry
+        assert [one.rule.value for step in steps for one in observed_by(step)] == observed_since(rig, last)
         for other in others:
             other.lose()
         seen.update(step.decision.rule for step in steps if step.decision is not None)
     return seen
+
+
+def observed_by(step: Step) -> tuple[Decision, ...]:
+    return (*(step.decision.observed if step.decision else ()), *step.observed)
+
+
+def observed_since(rig: SmtpRig, number: int) -> list[str]:
+    """The records of limits that only observed."""
+    rows = rig.database.connection.execute(
+        "SELECT rule FROM decision WHERE is_observed AND number > ? ORDER BY number", (number,)
+    )
+    return [rule for (rule,) in rows]
 
 
 def look_at(rig: SmtpRig) -> tuple[object, ...]:

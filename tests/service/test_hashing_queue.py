@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import threading
 from ipaddress import ip_address
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from kms.service import hashing_queue
-from kms.service.hashing_queue import HashingQueue, LoginsBusy
+from kms.service.hashing_queue import HashingPool, HashingQueue, LoginsBusy
 from tests.support.results import result_of
 from tests.support.smtp_parts import InlinePool, InlineReactor
 
@@ -104,3 +106,24 @@ def test_a_fault_is_told_to_who_asked_and_frees_the_thread(world: World) -> None
     with pytest.raises(ValueError, match="damaged"):
         result_of(first)
     assert [result_of(second), result_of(third)] == ["1", "2"]
+
+
+def test_hashing_threads_leave_the_processor_to_the_others() -> None:
+    """Only they do: the thread that starts the pool keeps its priority."""
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    seen: list[int] = []
+    done = threading.Event()
+
+    def work() -> None:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        done.set()
+
+    pool = HashingPool(1)
+    pool.start()
+    try:
+        pool.callInThread(work)
+        assert done.wait(10)
+    finally:
+        pool.stop()
+    assert seen == [min(mine + 10, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine

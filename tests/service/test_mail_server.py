@@ -126,6 +126,13 @@ class Ground:
         return protocol, transport
 
 
+class Believing:
+    """A resolver, as far as its word is concerned."""
+
+    def __init__(self, may_have_proof: bool) -> None:
+        self.may_have_proof = may_have_proof
+
+
 def stopping(server: MailServer) -> Deferred[None]:
     return server.stopService()
 
@@ -189,6 +196,16 @@ class TestAStart:
             server = ground.start()
         assert server.app.settings.relay.mode is RelayMode.OPEN
         assert any("OPEN RELAY" in str(event.get("log_format")) for event in events)
+
+    def test_warns_where_no_resolvers_word_can_be_believed_and_dane_is_wanted(self, ground: Ground) -> None:
+        ground.configure("[delivery]\ndane = yes\n")
+        for may_have_proof in (False, True):
+            server = ground.make(ThreadedMemoryReactor())
+            server.app.resolver = Believing(may_have_proof)  # type: ignore[assignment]
+            with capturedLogs() as events:
+                server._tell_of_useless_dane()
+            warned = any("dane has no effect" in str(event.get("log_format")) for event in events)
+            assert warned is not may_have_proof
 
     def test_takes_the_administrators_certificate(self, ground: Ground) -> None:
         now = datetime(2026, 11, 24, tzinfo=UTC)

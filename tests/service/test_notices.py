@@ -11,8 +11,8 @@ from twisted.logger import LogLevel, capturedLogs
 
 from kms.domain.account import Account, Alias
 from kms.domain.address import Mailbox
+from kms.domain.alarm_sentence import Alarm
 from kms.domain.queue_entry import QueueEntry
-from kms.policy.alarm import Alarm
 from kms.service.notices import Notices
 from kms.service.quota import Quota
 from kms.store.report_texts import ReportTexts
@@ -171,7 +171,7 @@ class TestTheNotice:
         assert mail["Subject"] == "Hoppla, bob@example.test is full"
 
 
-ALARM = Alarm("messages_per_hour", "192.0.2.7", "The limit has stopped 192.0.2.7", "Look at it. " * 20)
+ALARM = Alarm("messages_per_hour", "192.0.2.7", "what.once", ("advice.messages_per_hour",))
 
 
 class TestAnAlarm:
@@ -180,21 +180,37 @@ class TestAnAlarm:
             result_of(office.notices.tell_alarm(ALARM))
         office.side.advance()
         (mail,) = office.side.reports(ALICE)
-        assert mail["Subject"] == "Alarm: The limit has stopped 192.0.2.7"
+        assert (
+            mail["Subject"] == "Alarm: The limit messages_per_hour has stopped 192.0.2.7 once within an hour"
+        )
         assert mail["To"] == "postmaster@example.test"
         assert mail["Return-Path"] == "<>"
         text = mail.get_content()
-        assert "What to do: Look at it. Look" in text
+        assert "What to do: If you know this client" in text
         assert "The setting is messages_per_hour." in " ".join(text.split())
         assert max(map(len, text.splitlines())) <= 78
         assert [event["log_level"] for event in events] == [LogLevel.warn]
+
+    def test_speaks_the_servers_language_and_the_log_english(self, office: Office) -> None:
+        folder = office.side.folder / "reports" / "xx"
+        folder.mkdir(parents=True)
+        (folder / "alarm.txt").write_text("Subject: $what!\n\n$what, $advice\n")
+        (folder / "situations.txt").write_text("what.once = Hoppla $client\n")
+        office.notices.language = "xx"
+        with capturedLogs() as events:
+            result_of(office.notices.tell_alarm(ALARM))
+        office.side.advance()
+        (mail,) = office.side.reports(ALICE)
+        assert mail["Subject"] == "Hoppla 192.0.2.7!"
+        assert "Hoppla 192.0.2.7, If you know this client" in mail.get_content()
+        assert events[0]["what"].startswith("The limit messages_per_hour")
 
     def test_is_in_the_log_alone_where_nobody_is_postmaster(self, office: Office) -> None:
         office.use()
         with capturedLogs() as events:
             result_of(office.notices.tell_alarm(ALARM))
         assert [event["log_level"] for event in events] == [LogLevel.warn]
-        assert "Look at it" in events[0]["advice"]
+        assert "look for what sends there" in events[0]["advice"]
 
     def test_is_in_the_log_where_the_store_fails(self, office: Office) -> None:
         office.side.database.failures.append(StoreError("disk full"))

@@ -144,6 +144,17 @@ class TestADestinationOutOfReach:
         assert [outcomes for domain, outcomes, _ in rig.outcomes] == [{1: UNREACHED}] * 9
         assert sender.of("near.test")
 
+    def test_is_put_off_without_a_doubt_about_what_was_not_tried(self) -> None:
+        sender = HeldSender()
+        rig = Rig(sender, each=1)
+        rig.commits_at_once = True
+        lost = Deferred(reply.NO_HOST_ANSWERED, "mx.test", is_ambiguous=True)
+        for _ in range(3):
+            rig.submit("far.test")
+        sender.finish(lost)
+        assert [outcomes[1] for _, outcomes, _ in rig.outcomes].count(UNREACHED) == 2
+        assert [outcomes[1] for _, outcomes, _ in rig.outcomes].count(lost) == 1
+
     def test_is_tried_on_where_a_server_answers_now_and_then(self) -> None:
         sender = HeldSender()
         rig = Rig(sender, each=2)

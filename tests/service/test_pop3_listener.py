@@ -380,7 +380,7 @@ def test_a_small_message_leaves_in_one_write(world: World) -> None:
 
 
 def test_a_large_message_waits_while_the_client_does_not_read(world: World) -> None:
-    large = (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100)
+    large = b"\r\n" + (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100)
     world.fill(large)
     connection, wire = world.log_in()
     connection.pauseProducing()
@@ -392,7 +392,7 @@ def test_a_large_message_waits_while_the_client_does_not_read(world: World) -> N
 
 
 def test_a_client_that_stops_reading_in_a_message_stops_it(world: World) -> None:
-    world.fill((b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100))
+    world.fill(b"\r\n" + (b"x" * 98 + b"\r\n") * (3 * CHUNK_OCTETS // 100))
     connection, wire = world.log_in()
     world.mailboxes.is_slow = True
     connection.dataReceived(b"RETR 1\r\n")
@@ -504,8 +504,31 @@ def test_a_flood_behind_a_slow_login_is_not_read_without_end(world: World) -> No
     assert wire.producerState == "paused"
     assert world.portal.pending is not None
     world.portal.pending.callback(None)
+    assert wire.producerState == "paused"
+    world.clock.advance(0)
     assert wire.producerState == "producing"
     assert wire.sent().count(b"+OK Nothing done\r\n") == 18000
+
+
+def test_commands_in_a_row_let_other_sessions_go_first(world: World) -> None:
+    connection, wire = world.connect()
+    other, others_wire = world.connect()
+    connection.dataReceived(b"CAPA\r\n" * 1000)
+    assert wire.sent().count(b"+OK Capabilities follow\r\n") == 20
+    others_wire.sent()
+    other.dataReceived(b"CAPA\r\n")
+    assert b"PIPELINING" in others_wire.sent()
+    world.clock.advance(0)
+    assert wire.sent().count(b"+OK Capabilities follow\r\n") == 980
+
+
+def test_a_client_that_leaves_between_two_turns_leaves_nothing(world: World) -> None:
+    connection, _ = world.log_in()
+    connection.dataReceived(b"NOOP\r\n" * 100)
+    lose(connection)
+    world.clock.advance(0)
+    assert not world.is_locked()
+    assert world.factory.live == set()
 
 
 def test_an_idle_session_is_closed_without_a_word_and_deletes_nothing(world: World) -> None:

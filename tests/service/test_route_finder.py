@@ -2,15 +2,22 @@ import random
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred as Awaited
+from twisted.internet.task import Clock
 
 from kms.domain import reply
 from kms.domain.dns_answer import AddressAnswer, Addresses, MxAnswer, NoRecords
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Deferred, Failed
+from kms.domain.published_tls import PublishedTls, StsMode
+from kms.policy.route_table import RouteTable
 from kms.policy.routing import Route, RoutingRules
+from kms.service.clock import ClockOf
 from kms.service.route_finder import LOOKUPS_AT_ONCE, RouteFinder, is_machine_address
+from kms.service.sts_policies import StsPolicies
 from tests.support.fakes import FakeResolver
+from tests.support.policy_owners import FakeFetch
 from tests.support.results import result_of
+from tests.support.synchronous_database import SynchronousDatabase
 
 
 def find(
@@ -119,8 +126,10 @@ def test_changed_rules_count_for_the_next_question() -> None:
 
     finder = RouteFinder(NothingResolver(), RoutingRules(), random.Random(1))
     assert isinstance(result_of(finder.find("far.test")), Failed)
-    finder.rules = RoutingRules(smarthosts=(NextHop("smart.test", (), 25),))
+    assert not finder.may_be_private()
+    finder.rules = RoutingRules(allow_private_hosts=True, smarthosts=(NextHop("smart.test", (), 25),))
     assert isinstance(result_of(finder.find("far.test")), Route)
+    assert finder.may_be_private()
 
 
 def test_loopback_is_an_address_of_this_machine_and_a_documentation_address_is_none() -> None:
@@ -128,3 +137,71 @@ def test_loopback_is_an_address_of_this_machine_and_a_documentation_address_is_n
     assert not is_machine_address("192.0.2.1")
     assert not is_machine_address("2001:db8::1")
     assert not is_machine_address("no address")
+
+
+POLICY = b"version: STSv1\nmode: enforce\nmx: a.far.test\nmax_age: 86400\n"
+
+
+def published(
+    *, mta_sts: bool = False, dane: bool = False, has_mx: bool = True, is_secure: bool = False
+) -> list[PublishedTls | None]:
+    """What is noted at the hops of far.test, which has an MTA-STS policy; one of its hosts is not in it."""
+    resolver = FakeResolver(
+        mx={"far.test": [(10, "a.far.test"), (20, "b.far.test")]} if has_mx else {},
+        addresses={name: ["192.0.2.1"] for name in ("far.test", "a.far.test", "b.far.test")},
+    )
+    resolver.texts["_mta-sts.far.test"] = [b"v=STSv1; id=1;"]
+    if is_secure:
+        resolver.secure.add("far.test")
+    finder = RouteFinder(resolver, RoutingRules(mta_sts=mta_sts, dane=dane), random.Random(1))
+    finder.sts = StsPolicies(SynchronousDatabase(), resolver, FakeFetch(POLICY), ClockOf(Clock()))
+    route = result_of(finder.find("far.test"))
+    assert isinstance(route, Route)
+    return [hop.published for hop in route.hops]
+
+
+def test_nothing_is_noted_where_neither_mta_sts_nor_dane_is_wanted() -> None:
+    assert published(is_secure=True) == [None, None]
+
+
+def test_a_policy_is_noted_with_the_hosts_that_it_names() -> None:
+    assert published(mta_sts=True) == [
+        PublishedTls("far.test", False, StsMode.ENFORCE, is_listed=True),
+        PublishedTls("far.test", False, StsMode.ENFORCE, is_listed=False),
+    ]
+
+
+def test_dane_is_possible_only_where_the_mx_records_are_proved() -> None:
+    assert published(dane=True) == [None, None]
+    assert published(dane=True, is_secure=True) == [PublishedTls("far.test", may_have_dane=True)] * 2
+
+
+def test_a_domain_without_mx_records_leaves_the_proof_to_its_addresses() -> None:
+    assert published(dane=True, has_mx=False) == [PublishedTls("far.test", may_have_dane=True)]
+
+
+def test_both_are_noted_together() -> None:
+    both = published(dane=True, mta_sts=True, is_secure=True)
+    assert both[0] == PublishedTls("far.test", True, StsMode.ENFORCE, is_listed=True)
+
+
+def test_without_a_policy_there_is_nothing_of_it_to_note() -> None:
+    resolver = FakeResolver(addresses={"far.test": ["192.0.2.1"]})
+    finder = RouteFinder(resolver, RoutingRules(mta_sts=True), random.Random(1))
+    for sts in (None, StsPolicies(SynchronousDatabase(), resolver, FakeFetch(), ClockOf(Clock()))):
+        finder.sts = sts
+        route = result_of(finder.find("far.test"))
+        assert isinstance(route, Route)
+        assert route.hops[0].published is None
+
+
+def test_a_host_that_an_administrator_names_may_have_dane_and_never_mta_sts() -> None:
+    smart, mailstore = NextHop("smart.test", (), 587), NextHop("store.test", (), 24, is_lmtp=True)
+    table = RouteTable({"here.test": mailstore})
+    for dane, noted in ((False, None), (True, PublishedTls("smart.test", may_have_dane=True))):
+        rules = RoutingRules(smarthosts=(smart,), table=table, dane=dane, mta_sts=True)
+        finder = RouteFinder(FakeResolver(), rules, random.Random(1))
+        for domain, expected in (("far.test", noted), ("here.test", None)):
+            route = result_of(finder.find(domain))
+            assert isinstance(route, Route)
+            assert route.hops[0].published == expected

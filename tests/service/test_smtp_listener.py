@@ -133,16 +133,16 @@ def test_thousands_of_commands_in_a_row_let_other_sessions_go_first(rig: SmtpRig
     client, other = rig.greeted(), rig.greeted()
     client.send(b"NOOP\r\n" * 3000)
     first = client.wire.read()
-    assert first == b"250 2.0.0 Ok\r\n" * 100
+    assert first == b"250 2.0.0 Ok\r\n" * 20
     assert other.say("NOOP") == ["250 2.0.0 Ok"]
-    assert client.say("QUIT") == ["250 2.0.0 Ok"] * 2900 + ["221 2.0.0 Bye"]
+    assert client.say("QUIT") == ["250 2.0.0 Ok"] * 2980 + ["221 2.0.0 Bye"]
 
 
 def test_a_client_that_leaves_between_two_turns_leaves_nothing(rig: SmtpRig) -> None:
     client = rig.greeted()
     client.send(b"NOOP\r\n" * 300)
     client.lose()
-    assert client.hear() == ["250 2.0.0 Ok"] * 100
+    assert client.hear() == ["250 2.0.0 Ok"] * 20
     assert rig.factory.live == set()
 
 

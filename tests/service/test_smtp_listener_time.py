@@ -9,9 +9,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from kms.policy.limits import ClientLimits
+from kms.domain.decision import Rule
+from kms.policy.limits import ClientLimits, Limit
 from kms.protocol.smtp_server import SmtpServerSettings
-from tests.support.results import result_of
+from tests.support.results import result_of, without_ids
 from tests.support.smtp_parts import Client
 from tests.support.smtp_rig import HOSTNAME, SmtpRig
 
@@ -89,9 +90,22 @@ def test_a_message_that_trickles_is_cut_after_a_minute(strict: SmtpRig) -> None:
     assert client.hear() == []
     strict.advance(15)
     client.close_with_server()
-    assert client.hear() == ["421 4.4.2 Message comes too slowly, closing connection"]
+    assert without_ids(client.hear()) == ["421 4.4.2 Message comes too slowly, closing connection"]
     assert client.is_lost
     assert strict.rows() == 0
+
+
+def test_a_message_that_trickles_is_told_of_once_where_the_rate_is_only_observed(strict: SmtpRig) -> None:
+    strict.factory.use(attrs.evolve(strict.factory.rules, observes_data_rate=True))
+    strict.clients.limits = ClientLimits(observed=frozenset({Limit.MINIMUM_DATA_RATE}))
+    client = in_data(strict)
+    for _ in range(20):
+        strict.advance(10)
+        client.send(b"x")
+    client.send(b"\r\n.\r\n")
+    assert client.hear()[-1].startswith("250 2.0.0 Ok: queued as")
+    rows = strict.database.connection.execute("SELECT rule, is_observed FROM decision").fetchall()
+    assert rows == [(Rule.DATA_RATE.value, 1)]
 
 
 def test_a_slow_line_above_the_minimum_brings_its_message(strict: SmtpRig) -> None:
@@ -137,7 +151,7 @@ def test_slow_clients_are_all_cut_and_others_are_served_meanwhile(strict: SmtpRi
         other = strict.greeted()
         assert other.say("NOOP", "QUIT")[0] == "250 2.0.0 Ok"
     assert {client.hear()[-1] for client in commands} == {"421 4.4.2 Timeout, closing connection"}
-    assert {client.hear()[-1] for client in contents} == {
+    assert {without_ids(client.hear())[-1] for client in contents} == {
         "421 4.4.2 Message comes too slowly, closing connection"
     }
 

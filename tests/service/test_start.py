@@ -6,6 +6,7 @@ from twisted.logger import Logger, capturedLogs
 
 from kms.domain.account import Account
 from kms.domain.content import FileContent
+from kms.domain.published_tls import StsMode, StsPolicy
 from kms.domain.queue_entry import format_queue_id
 from kms.service.app import App
 from kms.service.clock import ClockOf
@@ -15,6 +16,7 @@ from kms.store.bodies import BodyWriter, body_path
 from kms.store.queue_store import NewEntry, QueueStore
 from kms.store.relay_windows import RelayWindow, open_windows
 from kms.store.schema import StoreError, open_database
+from kms.store.sts_policies import KeptPolicy, save
 from tests.service.test_app import settings_in
 from tests.support.memory_reactor import ThreadedMemoryReactor
 from tests.support.queue_entries import CONTENT, NOW, make_entry
@@ -69,6 +71,14 @@ class TestALaterStart:
         load_store(app, LOG)
         assert [window.user for window in app.windows.list()] == ["alice@example.test"]
 
+    def test_knows_the_mta_sts_policies_that_still_count(self, app: App) -> None:
+        policy = StsPolicy(StsMode.ENFORCE, timedelta(days=1), ("mx.far.test",))
+        connection = open_database(app.settings.database_path)
+        save(connection, KeptPolicy("far.test", "1", policy, NOW, NOW + policy.life))
+        connection.close()
+        load_store(app, LOG)
+        assert app.sts._entries["far.test"].kept.policy == policy
+
     def test_makes_numbers_above_those_of_before_though_the_clock_was_set_back(self, app: App) -> None:
         number = int(datetime(2040, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
         store(app, NewEntry(make_entry(number), CONTENT, is_leased=False))
@@ -88,6 +98,7 @@ class TestALaterStart:
         assert not events
 
     def test_removes_body_files_of_which_nobody_was_told_250(self, app: App) -> None:
+        open_database(app.settings.database_path).close()
         writer = BodyWriter(app.settings.spool_dir, 77)
         writer.write(b"x")
         writer.finish()

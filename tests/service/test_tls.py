@@ -20,6 +20,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface.verify import verifyObject
 
 from kms.domain.next_hop import TlsPolicy
+from kms.service.dane_verifier import DaneVerifier
 from kms.service.tls import ClientTls, PeerVerifier, ServerTls, TlsFilesError, describe, make_self_signed
 
 NOW = datetime.now(UTC)  # noqa: TID251 (OpenSSL compares with the real time)
@@ -31,7 +32,9 @@ def make_files(folder: Path, hostname: str = "mail.example.test", now: datetime 
     return certificate, key
 
 
-def connect(server_tls: ServerTls, verifier: PeerVerifier) -> tuple[SSL.Connection, SSL.Connection]:
+def connect(
+    server_tls: ServerTls, verifier: PeerVerifier | DaneVerifier
+) -> tuple[SSL.Connection, SSL.Connection]:
     """Shake hands in memory; raises SSL.Error when a side refuses."""
     nobody = cast(Any, None)
     server = server_tls.creator.serverConnectionForTLS(nobody)
@@ -99,8 +102,9 @@ def test_opportunistic_tls_accepts_any_certificate_and_notes_what_is_wrong(tmp_p
 def test_a_right_certificate_has_no_problems(tmp_path: Path) -> None:
     certificate_path, key_path = make_files(tmp_path)
     verifier = ClientTls(certificate_path).creator_for("mail.example.test", TlsPolicy.VERIFY)
-    connect(ServerTls.load(certificate_path, key_path), verifier)
+    _, client = connect(ServerTls.load(certificate_path, key_path), verifier)
     assert verifier.problems == []
+    assert verifier.judge(client) == ""
 
 
 def test_verify_refuses_an_unknown_authority(tmp_path: Path) -> None:

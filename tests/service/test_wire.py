@@ -17,7 +17,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from kms.service.wire import send_now
+from kms.service.wire import close_now, send_now
 from tests.support.certificates import server_tls
 
 reactor: Any = running_reactor
@@ -53,7 +53,7 @@ class Speaker(Protocol):
                 return
             send, data = part
             send(self.transport, data)
-        self.transport.loseConnection()
+        close_now(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closed.callback(None)
@@ -193,15 +193,24 @@ class WireTests(TestCase):
                 self._tempDataBuffer = []
                 self.written: list[bytes] = []
 
-            def writeSomeData(self, data: bytes) -> int:
-                raise AssertionError("written to a closed connection")
-
             def write(self, bytes: bytes) -> None:
                 self.written.append(bytes)
 
         for closed in (Closed(True), Closed(False)):
             send_now(closed, b"late")
             assert closed.written == [b"late"]
+
+    async def test_a_connection_is_closed_at_once_where_nothing_waits(self) -> None:
+        """Not in the reactor's next turn: the protocol knows of it when the call returns."""
+        was_lost: list[bool] = []
+
+        def say_and_close(transport: Any, data: bytes) -> None:
+            send_now(transport, data)
+            close_now(transport)
+            was_lost.append(not transport.connected)
+
+        assert await self.run_script([(say_and_close, b"221 bye\r\n")]) == b"221 bye\r\n"
+        assert was_lost == [True]
 
     def test_what_is_no_tcp_connection_is_written_to(self) -> None:
         transport = StringTransport()

@@ -19,10 +19,11 @@ from kms.store.bodies import (
     read_chunks,
     read_head,
     remove_body,
+    require_database,
     sweep,
 )
 from kms.store.queue_store import QueueStore
-from kms.store.schema import IN_MEMORY, open_database
+from kms.store.schema import IN_MEMORY, StoreError, open_database
 from tests.support.queue_entries import NOW, make_new
 
 DATA = bytes(range(256)) * 1000
@@ -206,3 +207,17 @@ def test_what_is_not_ours_in_the_spool_is_left(tmp_path: Path, connection: Conne
     before = sorted(tmp_path.rglob("*"))
     assert sweep(connection, tmp_path, NOW).removed == ()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_body_files_without_their_database_are_not_taken_for_rests(tmp_path: Path, is_empty: bool) -> None:
+    spool, database = tmp_path / "spool", tmp_path / "kms.sqlite3"
+    spool.mkdir()
+    if is_empty:
+        database.touch()
+    require_database(database, spool)
+    write(spool)
+    with pytest.raises(StoreError, match=r"holds mail: restore the database .* or move .*spool away"):
+        require_database(database, spool)
+    database.write_bytes(b"x")
+    require_database(database, spool)

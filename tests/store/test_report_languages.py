@@ -16,6 +16,7 @@ import pytest
 from kms.cli.sample_report import compose_sample
 from kms.config.loader import load_settings
 from kms.config.settings import Settings
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES
 from kms.domain.report_text import PLACEHOLDERS, ReportKind
 from kms.domain.status_sentence import BUILT_IN_SENTENCES
 from kms.store.report_texts import ReportTexts
@@ -44,11 +45,16 @@ def words_of(language: str) -> list[str]:
     for text in texts:
         pieces += text.body.split("\n\n")
     pieces += TEXTS.sentences(language).table.values()
+    pieces += TEXTS.alarm_sentences(language).table.values()
     plain = (string.Template(piece).safe_substitute(dict.fromkeys(NAMES, "")) for piece in pieces)
     return [words for words in (" ".join(piece.split()) for piece in plain) if re.search(r"\w", words)]
 
 
-NAMES = {name for names in PLACEHOLDERS.values() for name in names} | {"server", "words"}
+NAMES = {name for names in PLACEHOLDERS.values() for name in names} | {"server", "words", "count"}
+
+
+def columns(line: str) -> int:
+    return len(line) + sum(east_asian_width(letter) in "WF" for letter in line)
 
 
 def test_there_are_twelve_languages_without_a_fault() -> None:
@@ -59,6 +65,25 @@ def test_there_are_twelve_languages_without_a_fault() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_language_explains_the_same_codes(language: str) -> None:
     assert TEXTS.sentences(language).table.keys() == BUILT_IN_SENTENCES.table.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_knows_the_same_alarms(language: str) -> None:
+    table = TEXTS.alarm_sentences(language).table
+    assert table.keys() == BUILT_IN_ALARM_SENTENCES.table.keys()
+    for name, sentence in BUILT_IN_ALARM_SENTENCES.table.items():
+        used = string.Template(sentence).get_identifiers()
+        assert sorted(string.Template(table[name]).get_identifiers()) == sorted(used)
+        assert set(re.findall(r"`.*?`|\w+_\w+", sentence)) <= set(re.findall(r"`.*?`|\w+_\w+", table[name]))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_alarm_is_wholly_in_its_language(settings: Settings, language: str) -> None:
+    data = compose_sample(settings, TEXTS, language, ReportKind.ALARM, NOW)
+    message = email.message_from_bytes(data, policy=email.policy.strict)
+    assert isinstance(message, EmailMessage)
+    text = message.get_content()
+    assert ("has stopped" in message["Subject"], "Somebody guesses" in text) == (language == "en",) * 2
 
 
 @pytest.mark.parametrize("kind", ReportKind)
@@ -115,6 +140,7 @@ def test_each_report_of_each_language_is_7_bit_mail_that_python_reads(
     content = text.get_content()
     assert "mail.example.test" in content
     assert "$" not in content
+    assert max(map(columns, content.splitlines())) <= 80
     assert not [part.defects for part in message.walk() if part.defects]
 
 
@@ -141,5 +167,5 @@ def write_config(folder: Path) -> Path:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_line_of_a_text_is_too_wide_for_a_terminal(language: str) -> None:
     lines = [line for kind in ReportKind for line in TEXTS.text(language, kind).body.split("\n")]
-    widths = {line: len(line) + sum(east_asian_width(letter) in "WF" for letter in line) for line in lines}
+    widths = {line: columns(line) for line in lines}
     assert {line: width for line, width in widths.items() if width > 82} == {}

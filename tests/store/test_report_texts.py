@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kms.domain.alarm_sentence import BUILT_IN_ALARM_SENTENCES, Alarm
 from kms.domain.report_text import BUILT_IN, ReportKind, ReportText
 from kms.domain.status import BAD_MAILBOX
 from kms.domain.status_sentence import BUILT_IN_SENTENCES
@@ -121,12 +122,12 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "de" / "failed.txt").mkdir(parents=True)
-    for name in ("delayed", "delivered", "relayed", "quota", "alarm", "status"):
+    for name in ("delayed", "delivered", "relayed", "quota", "alarm", "status", "situations"):
         os.mkfifo(tmp_path / "de" / f"{name}.txt")
     texts = ReportTexts(tmp_path)
     for kind in ReportKind:
         assert texts.text("de", kind) == BUILT_IN[kind]
-    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 7
+    assert [problem.rsplit(": ")[1] for problem in texts.problems()] == ["is no regular file"] * 8
     assert texts.sentences("de") == BUILT_IN_SENTENCES
 
 
@@ -176,3 +177,25 @@ class TestSentences:
         (problem,) = ReportTexts(tmp_path).problems()
         assert problem.startswith(f"{path}: line ")
         assert "'nonsense' is no code" in problem
+
+
+class TestAlarmSentences:
+    ALARM = Alarm("messages_per_hour", "192.0.2.7", "what.once", ("advice.other",))
+
+    def test_an_edited_one_counts_from_the_next_alarm_on(self, tmp_path: Path) -> None:
+        write_german(tmp_path)
+        texts = ReportTexts(tmp_path)
+        assert (
+            texts.alarm_sentences("de-AT").describe(self.ALARM).startswith("Die Grenze messages_per_hour hat")
+        )
+        write(tmp_path, "de/situations.txt", "what.once = Halt $client")
+        assert texts.alarm_sentences("de").describe(self.ALARM) == "Halt 192.0.2.7"
+        assert texts.alarm_sentences("de").advise(self.ALARM) == BUILT_IN_ALARM_SENTENCES.advise(self.ALARM)
+
+    def test_a_broken_line_is_named(self, tmp_path: Path) -> None:
+        write_german(tmp_path)
+        path = tmp_path / "de" / "situations.txt"
+        path.write_text(path.read_text() + "nonsense\n")
+        (problem,) = ReportTexts(tmp_path).problems()
+        assert problem.startswith(f"{path}: line ")
+        assert "'nonsense' is no name of a sentence" in problem

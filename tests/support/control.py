@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.python.failure import Failure
 
 from kms.config.settings import Settings
-from kms.domain.account import Directory
+from kms.domain.account import Alias, Directory
 from kms.domain.address_group import ClientAddress
 from kms.policy.block import Block
 from kms.service.client_ledger import Counters
@@ -50,6 +50,9 @@ class FakeDirectory:
     async def load(self) -> None:
         accounts, aliases = await self._database.run(load_accounts_and_aliases)
         self.current = attrs.evolve(self.current, accounts=accounts, aliases=aliases)
+
+    def take_file(self, aliases: tuple[Alias, ...]) -> None:
+        self.current = attrs.evolve(self.current, file_aliases=aliases)
 
 
 class FakeWindows:

@@ -10,6 +10,7 @@ A file of tests/dialogues/ is text; `#` begins a comment line. Then:
     C= one\r\n.\r\ntwo                    the client sends exactly this; \r \n \t \0 \xff \\ are escapes
     S: 250 2.0.0 Ok                      the server answers exactly this line; … at its end = and any more;
                                          (ID) at its end = the id of a decision
+    S= one\xe4                           the same with the escapes of C=
     TLS                                  both start TLS
     EVENT TransactionAborted()           (sessions only) the last event that the session told
     CLOSED                               the server has closed and said nothing more; the last line of a file
@@ -119,7 +120,9 @@ def parse(text: str) -> Dialogue:
             case "C:":
                 steps.append(Step(number, "C", _expand(rest.encode()) + b"\r\n"))
             case "C=":
-                steps.append(Step(number, "C", _expand(_unescape(rest.encode()))))
+                steps.append(Step(number, "C", _expand(unescape(rest.encode()))))
+            case "S=":
+                steps.append(Step(number, "S", unescape(rest.encode())))
             case "S:" | "EVENT" | "TLS" | "CLOSED":
                 steps.append(Step(number, word.rstrip(":"), rest.encode()))
             case _:
@@ -187,7 +190,8 @@ def _expand(data: bytes) -> bytes:
     return _REPEATED.sub(lambda found: found[1] * int(found[2]), data)
 
 
-def _unescape(data: bytes) -> bytes:
+def unescape(data: bytes) -> bytes:
+    r"""Read \r \n \t \0 \xff and \\."""
     return _ESCAPE.sub(
         lambda found: bytes([int(found[1], 16)]) if found[1] else _PLAIN_ESCAPES[found[2]], data
     )

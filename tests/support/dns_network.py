@@ -33,6 +33,8 @@ class Zone:
 
     Attributes:
         mx, addresses, failing, names: as in `FakeResolver`.
+        texts, tlsa: in zone file form, by name.
+        secure: names whose answers get the AD bit, where the question asks for it.
         aliases: CNAME records.
         ttl: of all records.
         follows_aliases: puts what an alias leads to into the same answer.
@@ -46,11 +48,16 @@ class Zone:
     soa_ttl: int | None = None
     follows_aliases: bool = True
     names: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    texts: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    tlsa: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    secure: Iterable[str] = ()
 
     def __call__(self, query: dns.message.Message, is_tcp: bool) -> ServerAnswer:
         question = query.question[0]
         name = _print_name(question.name)
         response = dns.message.make_response(query)
+        if name in self.secure and query.flags & dns.flags.AD:
+            response.flags |= dns.flags.AD
         for _ in range(30):
             if name not in self.aliases:
                 break
@@ -60,7 +67,7 @@ class Zone:
                 return response
         if name in self.failing:
             response.set_rcode(dns.rcode.SERVFAIL)
-        elif not any(name in table for table in (self.mx, self.addresses, self.names)):
+        elif not any(name in table for table in (self.mx, self.addresses, self.names, self.texts, self.tlsa)):
             response.set_rcode(dns.rcode.NXDOMAIN)
         self._add_records(response, name, dns.rdatatype.to_text(question.rdtype))
         if not response.answer and self.soa_ttl is not None:
@@ -75,6 +82,8 @@ class Zone:
             records = [f"{preference} {host}." for preference, host in self.mx.get(name, ())]
         elif rdtype == "PTR":
             records = [f"{text}." for text in self.names.get(name, ())]
+        elif rdtype in ("TXT", "TLSA"):
+            records = list((self.texts if rdtype == "TXT" else self.tlsa).get(name, ()))
         else:
             records = [text for text in self.addresses.get(name, ()) if (":" in text) == (rdtype == "AAAA")]
         if records and response.rcode() == dns.rcode.NOERROR:

@@ -20,6 +20,11 @@ from kms.domain.dns_answer import (
     NamesAnswer,
     NoRecords,
     NoSuchDomain,
+    TextAnswer,
+    Texts,
+    TlsaAnswer,
+    TlsaRecord,
+    TlsaRecords,
 )
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
@@ -75,6 +80,10 @@ class FakeResolver:
         mx: preference and host, by domain; the host "" is the root.
         addresses: IP addresses, by host.
         names: host names, by address.
+        texts: TXT records, by name.
+        tlsa: TLSA records, by host and port.
+        secure: names whose answers are proved by DNSSEC.
+        aliases: what a host is an alias of; its addresses stand under its own name.
         failing: names about which nothing can be known now; or `("mx", name)`, `("addresses", name)` for one
             kind of question only.
         asked: the questions so far.
@@ -90,6 +99,10 @@ class FakeResolver:
         self.mx = dict(mx or {})
         self.addresses = dict(addresses or {})
         self.names = dict(names or {})
+        self.texts: dict[str, Sequence[bytes]] = {}
+        self.tlsa: dict[tuple[str, int], Sequence[TlsaRecord]] = {}
+        self.secure: set[str] = set()
+        self.aliases: dict[str, str] = {}
         self.failing = set(failing)
         self.asked: list[tuple[str, str]] = []
 
@@ -97,14 +110,15 @@ class FakeResolver:
         self.asked.append(("mx", domain))
         records = self.mx.get(domain)
         if records and not self._fails("mx", domain):
-            return MailExchangers(tuple(MailExchanger(*record) for record in records))
+            return MailExchangers(tuple(MailExchanger(*record) for record in records), domain in self.secure)
         return self._nothing("mx", domain)
 
     async def lookup_addresses(self, host: str) -> AddressAnswer:
         self.asked.append(("addresses", host))
         texts = self.addresses.get(host)
         if texts and not self._fails("addresses", host):
-            return Addresses(tuple(sorted(texts, key=lambda text: ":" not in text)))
+            in_order = tuple(sorted(texts, key=lambda text: ":" not in text))
+            return Addresses(in_order, host in self.secure, self.aliases.get(host, ""))
         return self._nothing("addresses", host)
 
     async def lookup_names(self, address: str) -> NamesAnswer:
@@ -113,6 +127,21 @@ class FakeResolver:
         if names and not self._fails("names", address):
             return HostNames(tuple(names))
         return self._nothing("names", address)
+
+    async def lookup_texts(self, name: str) -> TextAnswer:
+        self.asked.append(("texts", name))
+        texts = self.texts.get(name)
+        if texts and not self._fails("texts", name):
+            return Texts(tuple(texts))
+        return self._nothing("texts", name)
+
+    async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
+        name = f"_{port}._tcp.{host}"
+        self.asked.append(("tlsa", name))
+        records = self.tlsa.get((host, port))
+        if records and not self._fails("tlsa", name):
+            return TlsaRecords(tuple(records), name in self.secure)
+        return self._nothing("tlsa", name)
 
     def _nothing(self, kind: str, name: str) -> NoSuchDomain | NoRecords | LookupFailed:
         if self._fails(kind, name):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from sqlite3 import Connection
 
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
@@ -43,3 +45,8 @@ def make_new(
 ) -> NewEntry:
     """The same, ready to be added."""
     return NewEntry(make_entry(number, recipients, due, content), content, is_leased)
+
+
+def count_messages(connection: Connection, rows: Sequence[tuple[int, str, int]]) -> None:
+    """Count messages that nobody has sent: queue number, client and instant (as `to_us` gives it) of each."""
+    connection.executemany("INSERT INTO counted_message VALUES (?, ?, ?)", rows)

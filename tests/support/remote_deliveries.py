@@ -14,10 +14,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
-from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer, NoRecords, NoSuchDomain
+from kms.domain.dns_answer import (
+    AddressAnswer,
+    MxAnswer,
+    NamesAnswer,
+    NoRecords,
+    NoSuchDomain,
+    TextAnswer,
+    TlsaAnswer,
+)
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.outcome import Outcome
+from kms.domain.published_tls import DaneDemand
 from kms.service.clock import ClockOf
 from kms.service.connection_pool import PoolRules
 from kms.service.remote_delivery import RemoteDelivery, RemoteDeliverySettings
@@ -35,6 +44,7 @@ TLS = ("PIPELINING", "STARTTLS")
 class TableResolver:
     def __init__(self) -> None:
         self.answers: dict[str, AddressAnswer] = {}
+        self.tlsa: dict[str, TlsaAnswer] = {}
 
     async def lookup_mx(self, domain: str) -> MxAnswer:
         return NoRecords()
@@ -45,20 +55,35 @@ class TableResolver:
     async def lookup_names(self, address: str) -> NamesAnswer:
         return NoRecords()
 
+    async def lookup_texts(self, name: str) -> TextAnswer:
+        return NoRecords()
+
+    async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
+        return self.tlsa.get(host, NoRecords())
+
 
 class Verdict:
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], refusal: str = "") -> None:
         self.problems = problems
+        self._refusal = refusal
+
+    def judge(self, connection: object) -> str:
+        return self._refusal
 
 
 class RecordingTls:
     def __init__(self) -> None:
         self.asked: list[tuple[str, TlsPolicy]] = []
         self.problems: list[str] = []
+        self.pinned: list[DaneDemand] = []
+        self.refusal = ""
 
-    def creator_for(self, host: str, policy: TlsPolicy) -> Verdict:
+    def creator_for(self, host: str, policy: TlsPolicy, dane: DaneDemand | None = None) -> Verdict:
         self.asked.append((host, policy))
-        return Verdict(self.problems)
+        if dane is None:
+            return Verdict(self.problems)
+        self.pinned.append(dane)
+        return Verdict([], self.refusal)
 
 
 def recipients(count: int) -> tuple[Recipient, ...]:

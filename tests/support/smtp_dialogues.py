@@ -73,7 +73,10 @@ class RigPeer:
                 self._switch_on(given)
             else:
                 sentences.append(given.split())
-        if "max_message_octets" in self._rules:
+        observed = self._limits.get("observed", frozenset())
+        self._rules["observed"] = observed
+        self._session["observes_failed_commands"] = Limit.MAX_FAILED_COMMANDS in observed
+        if "max_message_octets" in self._rules and Limit.MAX_MESSAGE_SIZE not in observed:
             self._session["max_message_octets"] = self._rules["max_message_octets"]
         relay, rules = RelayRules(**self._relay), TransactionRules(**self._rules)
         self.rig = SmtpRig(

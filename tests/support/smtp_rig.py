@@ -213,6 +213,7 @@ class SmtpRig:
             self.clients,
             self.accounts,
         )
+        self.files.has_room = self.senders.has_room
         self.recipients = RecipientCheck(
             rules, self.directory, self.relay, self.quota, self.clients, self.accounts
         )

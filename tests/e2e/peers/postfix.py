@@ -54,6 +54,8 @@ class PostfixSettings:
     """Domains whose mail it takes (an address in them without a mailbox gets 550)."""
     more: Mapping[str, str] = attrs.field(factory=dict)
     """Further lines of main.cf."""
+    more_listeners: Sequence[str] = ()
+    """Further lines of master.cf."""
 
 
 class Postfix:
@@ -82,7 +84,11 @@ class Postfix:
             "".join(f"{key} = {value}\n" for key, value in self.lines().items())
         )
         (self.configuration / "master.cf").write_text(
-            _MASTER.format(listeners=f"{settings.host}:{settings.port} inet n - n - - smtpd")
+            _MASTER.format(
+                listeners="\n".join(
+                    (f"{settings.host}:{settings.port} inet n - n - - smtpd", *settings.more_listeners)
+                )
+            )
         )
 
     def lines(self) -> dict[str, str]:

@@ -18,8 +18,10 @@ from pathlib import Path
 PACKAGES = {
     "postfix": "postfix",
     "smtp-sink": "postfix",
+    "posttls-finger": "postfix",
     "knotd": "knot",
     "kdig": "knot-dnsutils",
+    "unbound": "unbound",
     "dovecot": "dovecot-pop3d",
     "swaks": "swaks",
     "msmtp": "msmtp",
@@ -34,16 +36,24 @@ PACKAGES = {
     "strace": "strace",
     "testssl": "testssl.sh",
     "mshow": "mblaze",
+    "mutt": "mutt",
+    "s-nail": "s-nail",
+    "git": "git",
+    "php": "php-cli",
+    "cron": "cron",
+    "pflogsumm": "pflogsumm",
 }
 """Program needed, and the Debian package that has it."""
+
+_LIBRARIES = ("libnet-ssleay-perl", "libmail-deliverystatus-bounceparser-perl", "git-email")
+"""Packages whose programs are in no folder of PATH."""
 
 
 def missing_packages() -> list[str]:
     """The Debian packages to install before the tests with real peers can run."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
     missing = {package for program, package in PACKAGES.items() if shutil.which(program, path=path) is None}
-    if not Path("/usr/share/doc/libnet-ssleay-perl").exists():
-        missing.add("libnet-ssleay-perl")
+    missing.update(package for package in _LIBRARIES if not Path("/usr/share/doc", package).exists())
     return sorted(missing)
 
 

@@ -2,8 +2,8 @@
 
 A script gives answers by stage: "greeting", "EHLO", "MAIL", "RCPT", "RCPT a@far.test" (before "RCPT"), "DATA", "dot",
 "QUIT", "RSET". The answers of a stage are used one a call; where none is left the sink
-agrees. An answer is text to send; CLOSE ends the connection instead, and ABORT resets it. Only a message
-whose final dot got 250 is taken.
+agrees. An answer is text to send; CLOSE ends the connection instead, ABORT resets it, and HANG does so only at
+`let_go`. Only a message whose final dot got 250 is taken.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import attrs
 
 CLOSE = "(close)"
 ABORT = "(abort)"
+HANG = "(hang)"
 _GOOD = {"greeting": "220 sink.test ESMTP", "DATA": "354 go on", "QUIT": "221 bye"}
 _PATH = re.compile(r"<([^>]*)>")
 
@@ -40,6 +41,7 @@ class ScriptedSink:
     Attributes:
         taken: messages answered 250.
         commands: every stage that was reached, in order.
+        hanging: how many connections wait in HANG.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class ScriptedSink:
         self.port = port
         self.taken: list[Taken] = []
         self.commands: list[str] = []
+        self.hanging = 0
+        self._let_go = threading.Event()
         self._lock = threading.Lock()
         self._script: dict[str, list[str]] = {}
         self.play(script or {})
@@ -85,7 +89,18 @@ class ScriptedSink:
         """The recipients of all messages taken."""
         return list(itertools.chain.from_iterable(taken.recipients for taken in self.taken))
 
+    def hang(self) -> None:
+        """Keep silent until `let_go`."""
+        with self._lock:
+            self.hanging += 1
+        self._let_go.wait()
+
+    def let_go(self) -> None:
+        """Reset all that hang, and whoever would hang from now on."""
+        self._let_go.set()
+
     def stop(self) -> None:
+        self._let_go.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -141,8 +156,10 @@ class _Conversation:
         return self._send(self._sink.answer(stage, argument))
 
     def _send(self, answer: str) -> bool:
-        if answer in {CLOSE, ABORT}:
-            if answer == ABORT:
+        if answer == HANG:
+            self._sink.hang()
+        if answer in {CLOSE, ABORT, HANG}:
+            if answer != CLOSE:
                 linger = struct.pack("ii", 1, 0)
                 self._visit.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             return False

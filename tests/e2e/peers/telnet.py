@@ -40,7 +40,7 @@ class Telnet:
 
     def pop3(self, line: str) -> str:
         """One POP3 command with a one-line reply."""
-        self._socket.sendall(line.encode() + b"\r\n")
+        self._socket.sendall(line.encode("utf-8", "surrogatepass") + b"\r\n")
         return self._lines.readline().decode(errors="replace").rstrip("\r\n")
 
     def login(self, user: str, password: str) -> str:

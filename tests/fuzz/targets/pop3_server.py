@@ -23,8 +23,8 @@ class _Listed:
     uidl: str
 
 
-_MAILDROP = (_Listed(23, "1.a"), _Listed(4, "2.b"))
-_MESSAGE = b"Subject: x\n\n.\n..\r\ntext\n"
+_MAILDROP = (_Listed(24, "1.a"), _Listed(4, "2.b"))
+_MESSAGE = b"Subject: \xc3\xa4\n\n.\n..\r\ntext\n"
 
 
 def _answer(session: Pop3ServerSession, options: int) -> bool:

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from sqlite3 import Connection
+
+import attrs
+import pytest
+
+from kms.domain.published_tls import StsMode, StsPolicy
+from kms.store.schema import IN_MEMORY, open_database
+from kms.store.sts_policies import KeptPolicy, load_live, purge, save
+from tests.support.queue_entries import NOW
+
+WEEK = timedelta(weeks=1)
+POLICY = StsPolicy(StsMode.ENFORCE, WEEK, ("mx.far.test", "*.far.test"))
+FAR = KeptPolicy("far.test", "1", POLICY, NOW, NOW + WEEK)
+NEAR = KeptPolicy("near.test", "b", StsPolicy(StsMode.NONE, WEEK, ()), NOW - WEEK, NOW + timedelta(days=1))
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    with closing(open_database(IN_MEMORY)) as connection:
+        yield connection
+
+
+def test_policies_come_back_as_they_were_the_latest_first(connection: Connection) -> None:
+    save(connection, NEAR)
+    save(connection, FAR)
+    assert load_live(connection, NOW, 10) == [FAR, NEAR]
+    assert load_live(connection, NOW, 1) == [FAR]
+
+
+def test_a_domain_has_one_policy(connection: Connection) -> None:
+    later = attrs.evolve(FAR, policy_id="2", policy=attrs.evolve(POLICY, mode=StsMode.TESTING))
+    save(connection, FAR)
+    save(connection, later)
+    assert load_live(connection, NOW, 10) == [later]
+
+
+def test_a_policy_ends(connection: Connection) -> None:
+    save(connection, FAR)
+    save(connection, NEAR)
+    assert load_live(connection, NEAR.expires_at, 10) == [FAR]
+    assert purge(connection, NEAR.expires_at) == 1
+    assert load_live(connection, NOW, 10) == [FAR]
