@@ -18,7 +18,6 @@ from kms.config.server_settings import PlaintextAuth
 from kms.domain.address_group import AddressGroup
 from kms.domain.next_hop import TlsPolicy
 from kms.policy.relay import RelayMode
-from kms.policy.route_table import Refusal
 
 if TYPE_CHECKING:
     from kms.config.settings import Settings
@@ -180,8 +179,5 @@ def _find_delivery_risks(settings: Settings) -> Iterator[str]:
         yield "[queue] warn_after: not before bounce_after, so nobody is ever warned of a delay"
     if delivery.smarthost_auth is not SmarthostAuth.NONE and delivery.tls is TlsPolicy.OFF:
         yield "[delivery] tls = off: the smarthost's password crosses the network unencrypted"
-    for domain in (*settings.domains.local, *settings.domains.relay):
-        if isinstance(settings.routes.get(domain), Refusal):
-            yield f"[routes] {domain}: strangers' mail for it is taken first; reports go to forged senders too"
     if delivery.mode is DeliveryMode.DIRECT and delivery.direct_port != 25:
         yield f"[delivery] direct_port = {delivery.direct_port}: servers of the Internet listen on 25"

@@ -77,7 +77,9 @@ class DeliverySettings:
     rate_per_destination: int = setting(
         "0", kinds.COUNT, "Messages an hour to one recipient domain; 0 = no limit."
     )
-    archive_to: Mailbox | None = setting("", kinds.MAILBOX, "Address that gets a copy of every message.")
+    archive_to: Mailbox | None = setting(
+        "", kinds.MAILBOX, "Address that gets a copy of every message that is taken."
+    )
 
 
 @attrs.frozen

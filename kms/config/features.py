@@ -116,8 +116,7 @@ _TABLE: dict[str, tuple[tuple[Row, str], ...]] = {
         (_works, "mode smarthost smarthost_user smarthost_password direct_port allow_private_hosts"),
         (_works, "connections_per_destination messages_per_connection tls"),
         (_works, "smarthost_auth smarthost_pop3 smarthost_pop3_every"),
-        (_works, "mta_sts dane"),
-        (_later, "rate_per_destination archive_to"),
+        (_works, "mta_sts dane archive_to rate_per_destination"),
     ),
     "dns": ((_works, "nameservers timeout"),),
     "queue": (

@@ -205,6 +205,12 @@ class Settings:
         lines = {key: self._secure(target) for key, target in self.routes.items()}
         return RouteTable(lines, frozenset(self.domains.local))
 
+    @property
+    def error_routes(self) -> RouteTable | None:
+        """The lines of [routes] where one of them refuses mail."""
+        table = self.route_table
+        return table if table.gives_back else None
+
     def _secure(self, target: RouteTarget) -> RouteTarget:
         if not isinstance(target, NextHop):
             return target

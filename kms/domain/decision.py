@@ -80,6 +80,7 @@ class Rule(enum.Enum):
     ACCOUNT_NEW_RECIPIENTS = (
         "the account has written to its new recipients of the day (account_new_recipients_per_day)"
     )
+    ERROR_ROUTE = "a line of [routes] gives mail for the domain back (error:)"
     MAX_RECIPIENTS = "the message has max_recipients already"
     UNKNOWN_RECIPIENT = "the local domain has no such recipient"
     DIRECTORY_HARVEST = "the address has tried unknown_recipients unknown recipients within the last hour"

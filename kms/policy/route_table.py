@@ -5,7 +5,7 @@ A local domain's mail leaves its Maildirs only by a line for exactly this domain
 what lies below a domain, is about mail that is foreign anyway. A route says where mail goes, never whether it
 is taken: relay control knows nothing of this table.
 
-Flow: config/route_kinds.py reads the lines, routing.py looks them up.
+Flow: config/route_kinds.py reads the lines, routing.py looks them up; RCPT does for what is given back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ByMx:
 
 @attrs.frozen
 class Refusal:
-    """Mail this way is given back to its sender, with `text`."""
+    """Mail this way is refused, or given back to its sender where that comes to light later, with `text`."""
 
     text: str
 
@@ -55,6 +55,11 @@ class RouteTable:
         if sender is not None:
             keys = [f"{sender.local_part}@{sender.domain}".lower(), f"@{sender.domain}", *keys]
         return next((lines[key] for key in keys if key in lines), None)
+
+    @property
+    def gives_back(self) -> bool:
+        """Say whether any line refuses mail."""
+        return any(isinstance(target, Refusal) for target in self.lines.values())
 
     def takes_over(self, domain: str) -> bool:
         """Say whether a local domain's mail goes elsewhere than into its Maildirs."""

@@ -167,7 +167,7 @@ class App:
             lambda path: self.files.run(remove_body, path),
             self.mail_log,
             self.clock,
-            Withholding(settings.queue.offline),
+            Withholding(settings.queue.offline, settings.delivery.rate_per_destination, self.clock),
         )
         self.queue_control = QueueControl(self)
         self.submissions = Submissions(self)

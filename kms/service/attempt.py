@@ -6,6 +6,7 @@ Flow: the queue runner makes one for each entry that it begins, and forgets it w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import attrs
 
@@ -25,7 +26,8 @@ class Attempt:
         groups_left: mailboxes and outgoing transactions that have not answered yet.
         outcomes: so far, by recipient id.
         through_smarthost: ids of the recipients whose way is a smarthost.
-        withheld: why recipients are not tried, of those that are not; "" = taken back before their turn.
+        withheld: why recipients are not tried, of those that are not, or until when; "" = taken back before
+            their turn.
     """
 
     entry: QueueEntry
@@ -34,12 +36,19 @@ class Attempt:
     outcomes: dict[int, tuple[Recipient, Outcome]] = attrs.field(factory=dict)
     through_smarthost: set[int] = attrs.field(factory=set)
     destinations: list[str] = attrs.field(factory=list)
-    withheld: list[str] = attrs.field(factory=list)
+    withheld: list[str | datetime] = attrs.field(factory=list)
 
     @property
     def why_withheld(self) -> str:
-        """The reason to park the entry; "" where some recipients were only taken back, and are to be judged anew."""
-        return "" if "" in self.withheld else next(iter(self.withheld), "")
+        """The reason to park the entry; "" where some recipients wait for a time, or are to be judged anew."""
+        reasons = [why if isinstance(why, str) else "" for why in self.withheld]
+        return "" if "" in reasons else next(iter(reasons), "")
+
+    @property
+    def not_before(self) -> datetime | None:
+        """When the first recipient that waits for a time may be tried; None where nobody does."""
+        times = [why for why in self.withheld if isinstance(why, datetime)]
+        return None if not times or "" in self.withheld else min(times)
 
     def tried(self) -> list[TriedRecipient]:
         """The recipients with what came of them, in the order of their ids."""

@@ -24,12 +24,13 @@ async def decide(attempt: Attempt, rules: RetryRules, bounces: Bounces, now: dat
     entry, tried = attempt.entry, attempt.tried()
     plan = plan_settlement(tried, entry, rules, now)
     wanted = choose_reports(tried, plan, entry.attempts)
+    times = [time for time in (plan.due_at, attempt.not_before) if time is not None]
     return Settlement(
         number=entry.number,
         fence=entry.fence,
         finished=plan.finished,
         last_status={item.recipient.recipient_id: item.status_text for item in plan.deferred},
-        due_at=plan.due_at or (now if attempt.withheld else None),
+        due_at=min(times, default=now if attempt.withheld else None),
         warned_at=now if plan.warn else None,
         reports=await bounces.make(entry, attempt.content, wanted),
         parked=attempt.why_withheld if plan.due_at is None else "",

@@ -15,6 +15,7 @@ from kms.config.settings import Settings
 from kms.domain.decision import Decision
 from kms.ports import Resolver
 from kms.service.account_check import AccountCheck, AccountCounts
+from kms.service.archive import Archive
 from kms.service.client_check import ClientCheck
 from kms.service.client_ledger import ClientLedger
 from kms.service.content_check import ContentCheck, observed_in
@@ -61,6 +62,7 @@ class Checks:
         recipients: decide about RCPT.
         contents: decide at the end of a content.
         accounts: decide about the limits of a login.
+        archive: who gets a copy of what they let pass.
     """
 
     clients: ClientCheck
@@ -69,6 +71,7 @@ class Checks:
     recipients: RecipientCheck
     contents: ContentCheck
     accounts: AccountCheck
+    archive: Archive
 
     def judge_content(
         self, visit: Visit, transaction: Transaction, header: bytes, received_count: int, octets: int
@@ -94,9 +97,11 @@ class Checks:
         """Take the rules of changed settings."""
         rules = settings.transaction_rules
         self.clients.limits = settings.client_limits
+        self.archive.address = settings.delivery.archive_to
         self.relay.rules = settings.relay_rules
         self.relay.gateway_rules = settings.gateway_rules
         self.accounts.rules = settings.account_rules
+        self.recipients.error_routes = settings.error_routes
         self.senders.rules = self.recipients.rules = self.contents.rules = rules
 
 
@@ -110,7 +115,10 @@ def build_checks(settings: Settings, directory: DirectoryCache, state: LiveState
         clients=clients,
         relay=relay,
         senders=SenderCheck(rules, directory, relay, state.resolver, state.free_octets, clients, accounts),
-        recipients=RecipientCheck(rules, directory, relay, state.quota, clients, accounts),
+        recipients=RecipientCheck(
+            rules, directory, relay, state.quota, clients, accounts, settings.error_routes
+        ),
         contents=ContentCheck(rules, directory),
         accounts=accounts,
+        archive=Archive(directory, settings.delivery.archive_to),
     )

@@ -81,6 +81,10 @@ class ConnectionPool:
         """Connections that exist, busy or idle."""
         return len(self._open)
 
+    def has(self, key: Hashable) -> bool:
+        """Tell whether there is an idle connection."""
+        return key in self._idle
+
     def take(self, key: Hashable) -> PooledConnection | None:
         """Give the idle connection that was used last, if there is one."""
         kept = self._idle.get(key)

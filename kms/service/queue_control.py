@@ -209,8 +209,9 @@ class QueueControl:
         unpark_ended(store, self._withholding.standing())
 
     def use(self, settings: Settings) -> None:
-        """Take changed settings: `[queue] offline` acts at once."""
+        """Take changed settings: `[queue] offline` acts at once, a rate from the next attempt on."""
         withholding = self._withholding
+        withholding.set_rate(settings.delivery.rate_per_destination)
         if withholding.configured_offline == settings.queue.offline:
             return
         withholding.configured_offline = settings.queue.offline

@@ -216,8 +216,8 @@ class QueueRunner:
                 attempt.outcomes[recipient.recipient_id] = (recipient, _RETURNED)
             elif self._has_mailbox_here(directory, domain):
                 local.append(recipient)
-            elif reason := self.withholding.reason(entry, domain):
-                attempt.withheld.append(reason)
+            elif (why := self.withholding.hold_back(entry, domain)) is not None:
+                attempt.withheld.append(why)
             else:
                 destination = entry.next_hop or self._outbound.destination_of(domain, entry.reverse_path)
                 abroad.setdefault(destination, []).append(recipient)
@@ -279,7 +279,7 @@ class QueueRunner:
     def _put_back(self, attempt: Attempt) -> None:
         """Nothing was tried: the entry waits as it did, or for what withholds it."""
         entry, parked = attempt.entry, attempt.why_withheld
-        put_back = self._queue.put_back(PutBack(entry.number, entry.fence, parked))
+        put_back = self._queue.put_back(PutBack(entry.number, entry.fence, parked, attempt.not_before))
         put_back.addCallbacks(
             lambda _: self._was_parked(attempt, parked),
             lambda failure: self._again(failure, lambda: self._put_back(attempt)),

@@ -291,14 +291,14 @@ class Reception:
     ) -> QueueEntry:
         content = transaction.content
         assert content is not None
-        sender, recipients = transaction.reverse_path, tuple(transaction.recipients.values())
+        recipients = self._checks.archive.add_copy(tuple(transaction.recipients.values()))
         is_utf8 = is_8bit and not header.isascii()
         if is_utf8 and not visit.session.is_smtputf8:
             is_utf8 = False
             self._mail_log.header_undeclared(format_queue_id(content.number))
         return QueueEntry(
             number=content.number,
-            envelope=Envelope(sender, recipients, is_8bit, is_utf8, transaction.request),
+            envelope=Envelope(transaction.reverse_path, recipients, is_8bit, is_utf8, transaction.request),
             arrived_at=content.started_at,
             content_octets=stored.octets,
             due_at=content.started_at,

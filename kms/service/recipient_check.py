@@ -2,8 +2,8 @@
 
 The verdict is per recipient: in one transaction a local recipient gets 250 and a foreign one 550. The address
 that the client has connected to, written as a literal, stands for the first local domain (RFC 5321 4.1.3); any
-other literal is foreign. Over LMTP no foreign one is taken, whoever asks. The check changes nothing and tells
-nobody (see `service.decisions`).
+other literal is foreign. Over LMTP no foreign one is taken, whoever asks. What `[routes]` gives back (`error:`)
+of a local or relay domain is refused here. The check changes nothing and tells nobody (see `service.decisions`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kms.policy.recipient import (
     hides_a_route,
 )
 from kms.policy.relay import RelayVerdict
+from kms.policy.route_table import Refusal, RouteTable
 from kms.policy.transaction import TransactionRules, judge_recipient_count
 from kms.protocol.smtp_events import RecipientOffered
 from kms.service.account_check import AccountCheck
@@ -58,6 +59,7 @@ class RecipientCheck:
         quota: whether a mailbox is full.
         clients: whether the client has tried too many unknown recipients.
         accounts: the limits of a login.
+        error_routes: `[routes]` where one of its lines says `error:`, else None; a reload replaces it.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class RecipientCheck:
         quota: Quota,
         clients: ClientCheck,
         accounts: AccountCheck,
+        error_routes: RouteTable | None = None,
     ) -> None:
         self.rules = rules
+        self.error_routes = error_routes
         self._directory = directory
         self._relay = relay
         self._quota = quota
@@ -93,7 +97,12 @@ class RecipientCheck:
             return decision if decision is None else _observe(decision, over)
         path = event.forward_path
         home = self._home_of(visit, path)
-        match self._kind(home):
+        kind = self._kind(home)
+        routes = self.error_routes
+        given_back = None if routes is None else self._judge_route(routes, visit, home, kind)
+        if given_back is not None:
+            return given_back
+        match kind:
             case DomainKind.LOCAL:
                 return self._judge_local(visit, home)
             case DomainKind.RELAY:
@@ -104,7 +113,7 @@ class RecipientCheck:
                 verdict = self._relay.judge_at_once(visit)
                 must_wait = not verdict.is_allowed or self._accounts.must_ask(visit)
                 return None if must_wait else self._judge_foreign(visit, path, verdict)
-            case kind:
+            case _:
                 assert_never(kind)
 
     async def judge(self, visit: Visit, event: RecipientOffered) -> Decision:
@@ -143,6 +152,17 @@ class RecipientCheck:
             return DomainKind.LOCAL
         kind = classify_domain(self._directory.current, path.domain)
         return DomainKind.FOREIGN if kind is DomainKind.RELAY and hides_a_route(path) else kind
+
+    def _judge_route(
+        self, routes: RouteTable, visit: Visit, home: Mailbox, kind: DomainKind
+    ) -> Decision | None:
+        if kind is DomainKind.FOREIGN or not home.domain:  # the bare postmaster is in no domain
+            return None
+        domain = self._directory.current.domain_aliases.get(home.domain, home.domain)
+        line = routes.find(transaction_of(visit).reverse_path, domain)
+        if not isinstance(line, Refusal):
+            return None
+        return Decision(Rule.ERROR_ROUTE, reply.refused_by_route(line.text), {"domain": domain})
 
     def _judge_local(self, visit: Visit, home: Mailbox) -> Decision | None:
         resolution = self._directory.resolve(home)

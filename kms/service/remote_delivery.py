@@ -15,13 +15,9 @@ from datetime import timedelta
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from kms.domain import reply as replies
 from kms.domain.content import Content
@@ -33,25 +29,24 @@ from kms.domain.published_tls import TlsAuthority
 from kms.domain.reply import Reply
 from kms.policy.hop_tls import find_testing_fault
 from kms.ports import Resolver
-from kms.protocol.client_events import EndCause, SessionEnded, SmtpClientSettings
+from kms.protocol.client_events import EndCause, SessionEnded
 from kms.protocol.outgoing_message import OutgoingMessage
-from kms.protocol.remote_reply import quote
-from kms.protocol.smtp_client import SmtpClientSession
 from kms.service.client_connection import (
     ClientConnection,
     ConnectionTools,
     RunInThread,
-    describe,
 )
 from kms.service.clock import Clock
 from kms.service.connection_pool import ConnectionPool, PoolRules
+from kms.service.content_conversion import Conversion, read_content
 from kms.service.dead_addresses import DeadAddresses
+from kms.service.dialer import Dialer, key_of, name_hop
 from kms.service.hop_protection import demand
 from kms.service.pop3_logins import ClientTls, Connector, Pop3Logins
-from kms.store.bodies import read_chunks
 
 NOWHERE = "none"
 CONNECT_TIME = timedelta(seconds=30)
+_WANTS = (replies.NEEDS_SMTPUTF8, replies.NEEDS_CONVERSION)
 
 
 @attrs.frozen
@@ -101,14 +96,11 @@ class RemoteDelivery:
         resolver: Resolver,
         run_in_thread: RunInThread,
     ) -> None:
-        self._settings = settings
-        self._connector = connector
-        self._client_tls = client_tls
         self._resolver = resolver
-        self._dead = DeadAddresses(clock)
         self._logins = Pop3Logins(clock, connector, client_tls, resolver)
         self._pool = ConnectionPool(clock, settings.pool)
-        self._tools = ConnectionTools(clock, self._pool, read_chunks, run_in_thread)
+        self._tools = ConnectionTools(clock, self._pool, read_content, run_in_thread)
+        self._dialer = Dialer(settings.helo_name, connector, client_tls, self._tools, DeadAddresses(clock))
         self._log = Logger(namespace="kms.delivery")
 
     @property
@@ -122,7 +114,8 @@ class RemoteDelivery:
         """See `kms.ports.Sender`.
 
         Where a hop lacks SMTPUTF8, whoever needs it is tried at the others (RFC 6531 3.2); a hop that does not
-        answer may have it, so then the outcome is to be deferred.
+        answer may have it, so then the outcome is to be deferred. The same where a hop lacks 8BITMIME and the
+        content cannot be converted.
         """
         message, refused = OutgoingMessage.prepare(envelope, recipients, content)
         outcomes: dict[int, Outcome] = {number: Failed(reply, NOWHERE) for number, reply in refused.items()}
@@ -135,19 +128,20 @@ class RemoteDelivery:
     ) -> dict[int, Outcome]:
         failures: list[Outcome] = []
         settled: dict[int, Outcome] = {}
+        conversion = Conversion(content, self._tools.run_in_thread)
         for named in hops:
             hop = await self._protect(named, failures)
             if hop is None:
                 continue
             found = hop.addresses or await self._find_addresses(hop, failures)
-            for address in self._dead.sort(found, hop.port):
-                outcomes = await self._log_in_and_offer(hop, address, message, content, failures)
+            for address, opened in await self._dialer.reach(hop, found, failures):
+                outcomes = await self._offer_in_some_form(hop, address, message, conversion, failures, opened)
                 if outcomes is None:
                     continue
                 settled.update(outcomes)
                 if hop.tls_by is TlsAuthority.STS_TESTING:
                     self._tell_of_testing(hop, outcomes)
-                left = _lacking_utf8(outcomes) if message.international else ()
+                left = _unserved(outcomes, *_WANTS) if message.international or message.is_8bit else ()
                 if not left:
                     return settled
                 message = message.only(left)
@@ -155,6 +149,29 @@ class RemoteDelivery:
         if transient or not settled:
             settled.update(dict.fromkeys(message.rcpt_commands, (transient or failures)[-1]))
         return settled
+
+    async def _offer_in_some_form(
+        self,
+        hop: NextHop,
+        address: str,
+        message: OutgoingMessage,
+        conversion: Conversion,
+        failures: list[Outcome],
+        opened: ClientConnection | None,
+    ) -> dict[int, Outcome] | None:
+        """Offer the message as it is, and where the server has no 8BITMIME once more, in seven bits."""
+        outcomes = await self._log_in_and_offer(hop, address, message, conversion.content, failures, opened)
+        if not outcomes or not message.is_8bit or not _unserved(outcomes, replies.NEEDS_CONVERSION):
+            return outcomes
+        where = name_hop(hop, address)
+        try:
+            converted = await conversion.apply(message)
+        except OSError as error:
+            self._log.error("A message could not be read for {where}: {error}", where=where, error=error)
+            return dict.fromkeys(message.rcpt_commands, Deferred(replies.CONTENT_UNREADABLE, NOWHERE))
+        if converted is None:
+            return outcomes
+        return await self._log_in_and_offer(hop, address, *converted, failures)
 
     async def _protect(self, hop: NextHop, failures: list[Outcome]) -> NextHop | None:
         """Give the hop the TLS that its side demands; None where it must not be used now."""
@@ -188,15 +205,21 @@ class RemoteDelivery:
         return ()
 
     async def _log_in_and_offer(
-        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+        self,
+        hop: NextHop,
+        address: str,
+        message: OutgoingMessage,
+        content: Content,
+        failures: list[Outcome],
+        opened: ClientConnection | None = None,
     ) -> dict[int, Outcome] | None:
         """Offer the message, after a POP3 login where the hop asks for one; a 5.7.x refusal gets one more of both."""
         login = hop.pop3
         if login is None:
-            return await self._offer_to(hop, address, message, content, failures)
+            return await self._offer_to(hop, address, message, content, failures, opened)
         refusal = await self._logins.ensure(login)
         if refusal is not None:
-            failures.append(Deferred(refusal, _where(hop, address)))
+            failures.append(Deferred(refusal, name_hop(hop, address)))
             return None
         seen = self._logins.count(login)
         outcomes = await self._offer_to(hop, address, message, content, failures)
@@ -205,7 +228,7 @@ class RemoteDelivery:
             return outcomes
         refusal = await self._logins.renew(login, seen)
         if refusal is not None:
-            failures.append(Deferred(refusal, _where(hop, address)))
+            failures.append(Deferred(refusal, name_hop(hop, address)))
         else:
             self._drop_kept(hop, address)
             again = await self._offer_to(hop, address, message.only(refused), content, failures)
@@ -215,20 +238,26 @@ class RemoteDelivery:
 
     def _drop_kept(self, hop: NextHop, address: str) -> None:
         """Have the next message open a connection of its own: some servers judge the client but once."""
-        kept = self._pool.take(_key(hop, address))
+        kept = self._pool.take(key_of(hop, address))
         if kept is not None:
             kept.quit()
 
     async def _offer_to(
-        self, hop: NextHop, address: str, message: OutgoingMessage, content: Content, failures: list[Outcome]
+        self,
+        hop: NextHop,
+        address: str,
+        message: OutgoingMessage,
+        content: Content,
+        failures: list[Outcome],
+        opened: ClientConnection | None = None,
     ) -> dict[int, Outcome] | None:
         """Offer the message at one address; None when the server has not looked at it."""
-        kept = self._pool.take(_key(hop, address))
+        kept = None if opened else self._pool.take(key_of(hop, address))
         if isinstance(kept, ClientConnection):
             ended = await kept.transact(message, content)
             if ended.was_considered:
                 return ended.outcomes
-        connection = await self._connect(hop, address, failures)
+        connection = await self._connect(hop, address, failures, opened)
         if connection is None:
             return None
         ended = await connection.transact(message, content)
@@ -237,18 +266,22 @@ class RemoteDelivery:
         failures.append(next(iter(ended.outcomes.values())))
         return None
 
-    async def _connect(self, hop: NextHop, address: str, failures: list[Outcome]) -> ClientConnection | None:
+    async def _connect(
+        self, hop: NextHop, address: str, failures: list[Outcome], opened: ClientConnection | None
+    ) -> ClientConnection | None:
         """Open a session; in clear text at the second try, where TLS fails and need not be."""
-        made = await self._open(hop, address, hop.tls)
+        made = await self._dialer.open(hop, address, hop.tls, opened)
         may_go_clear = hop.tls is TlsPolicy.OPPORTUNISTIC and not hop.is_tls_at_once
+        where = name_hop(hop, address)
         if isinstance(made, SessionEnded) and made.cause is EndCause.TLS and may_go_clear:
             self._log.info(
                 "TLS with {where} failed, going on without: {reply}", where=hop.host, reply=made.reply
             )
-            made = await self._open(hop, address, TlsPolicy.OFF)
+            made = await self._dialer.open(hop, address, TlsPolicy.OFF)
         if isinstance(made, ClientConnection):
+            if made.shows_password:
+                self._log.warn("The password for {where} went out in clear text", where=where)
             return made
-        where = _where(hop, address)
         if made.cause is EndCause.TLS and hop.tls_by.value:
             reason = f"{made.reply.text} ({hop.tls_by.value})"
             made = attrs.evolve(made, reply=attrs.evolve(made.reply, text=reason))
@@ -256,52 +289,12 @@ class RemoteDelivery:
         failures.append(Failed(made.reply, where) if is_final else Deferred(made.reply, where))
         return None
 
-    async def _open(self, hop: NextHop, address: str, tls: TlsPolicy) -> ClientConnection | SessionEnded:
-        if self._pool.is_closed:
-            return SessionEnded(EndCause.LOST, replies.CONNECTION_LOST)
-        where = _where(hop, address)
-        settings = SmtpClientSettings(self._settings.helo_name, where, tls, hop.credentials, hop.is_lmtp)
-        connection = ClientConnection(
-            SmtpClientSession(settings, is_encrypted=hop.is_tls_at_once),
-            _key(hop, address),
-            self._tools,
-            lambda: self._client_tls.creator_for(hop.host, hop.tls, hop.dane),
-            is_tls_at_once=hop.is_tls_at_once,
-            tls_by=hop.tls_by,
-        )
-        try:
-            await self._connector(address, hop.port).connect(_FactoryOfOne(connection))
-        except (CancelledError, ConnectingCancelledError):
-            raise
-        except Exception as error:  # whatever it is, it is no reason to lose mail
-            self._dead.add(address, hop.port)
-            return SessionEnded(EndCause.LOST, quote(replies.NO_HOST_ANSWERED, describe(Failure(error))))
-        self._dead.remove(address, hop.port)
-        if self._pool.is_closed:
-            connection.abort()
-        ended = await connection.ready
-        if ended is not None:
-            return ended
-        if connection.shows_password:
-            self._log.warn("The password for {where} went out in clear text", where=where)
-        return connection
 
-
-class _FactoryOfOne(Factory):
-    """Builds the one protocol that was made for the connection."""
-
-    noisy = False
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: object) -> ClientConnection:
-        return self._connection
-
-
-def _lacking_utf8(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
-    """Recipients whom this server cannot serve, and another one of the destination perhaps can."""
-    return tuple(number for number, outcome in outcomes.items() if outcome.reply is replies.NEEDS_SMTPUTF8)
+def _unserved(outcomes: dict[int, Outcome], *wants: Reply) -> tuple[int, ...]:
+    """Recipients whom this server cannot serve for want of an extension; another one perhaps can."""
+    return tuple(
+        number for number, outcome in outcomes.items() if any(outcome.reply is want for want in wants)
+    )
 
 
 def _refused_by_policy(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
@@ -311,12 +304,3 @@ def _refused_by_policy(outcomes: dict[int, Outcome]) -> tuple[int, ...]:
         for number, outcome in outcomes.items()
         if isinstance(outcome, Failed) and outcome.reply.status and outcome.reply.status.subject == 7
     )
-
-
-def _where(hop: NextHop, address: str) -> str:
-    return f"{hop.host}[{address}]" if hop.is_local_socket else f"{hop.host}[{address}]:{hop.port}"
-
-
-def _key(hop: NextHop, address: str) -> tuple[object, ...]:
-    tls = (hop.tls, hop.tls_by, hop.dane, hop.is_tls_at_once)
-    return (hop.host, address, hop.port, tls, hop.is_lmtp, hop.credentials, hop.pop3)

@@ -21,6 +21,7 @@ from kms.domain.message import count_received, split_header
 from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.trace import format_date
 from kms.policy.recipient import DomainKind, NoPostmaster, Resolved, classify_domain
+from kms.service.checks import Checks
 from kms.service.directory import DirectoryCache
 from kms.service.incoming import BodyFiles, IncomingContent
 from kms.service.mail_log import MailLog
@@ -50,6 +51,7 @@ class Server(Protocol):
     hostname: str
     queue: Queue
     directory: DirectoryCache
+    checks: Checks
     files: BodyFiles
     mail_log: MailLog
 
@@ -90,6 +92,7 @@ class Submissions:
         if waiting is not None:
             await waiting
         content = await incoming.store(lambda _: trace)
+        recipients = server.checks.archive.add_copy(recipients)
         envelope = Envelope(sender, recipients, is_8bit=incoming.is_8bit)
         entry = QueueEntry(number, envelope, now, content.octets, now)
         try:

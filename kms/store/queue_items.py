@@ -62,11 +62,13 @@ class PutBack:
 
     Attributes:
         parked: why it waits for no time at all (see queue_tables); "" = it does not.
+        due_at: when it is due now; None = as before.
     """
 
     number: int
     fence: int
     parked: str
+    due_at: datetime | None = None
 
 
 @attrs.define  # not frozen: measured, one for each message; nobody changes one

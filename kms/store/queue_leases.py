@@ -36,9 +36,12 @@ def free_ended_leases(connection: Connection, now: datetime) -> int:
 def put_back(connection: Connection, items: Sequence[PutBack]) -> list[None]:
     """Free entries that were claimed and not tried; made for `Database.run_batched`. Lost claims are left alone."""
     connection.executemany(
-        "UPDATE message SET lease_owner = '', lease_until_us = 0, parked = coalesce(parked, nullif(?, ''))"
-        " WHERE number = ? AND fence = ? AND lease_owner <> ''",
-        [(item.parked, item.number, item.fence) for item in items],
+        "UPDATE message SET lease_owner = '', lease_until_us = 0, parked = coalesce(parked, nullif(?, '')),"
+        " due_us = coalesce(?, due_us) WHERE number = ? AND fence = ? AND lease_owner <> ''",
+        [
+            (item.parked, None if item.due_at is None else to_us(item.due_at), item.number, item.fence)
+            for item in items
+        ],
     )
     return [None] * len(items)
 

@@ -253,7 +253,6 @@ class TestWhatIsNotThereYet:
             "[spamassassin]\naction = score",
             "[dnsbl]\nx = dnsbl.example, score 2",
             "[lists]\nwhitelist_group = Local clients",
-            "[delivery]\narchive_to = a@example.org",
             "[relay]\nrate_trusted_senders = yes",
         ],
     )

@@ -145,8 +145,6 @@ class TestRisks:
             ("[queue]\nretry_interval = 10 minutes, 60\n", "60 s is under 5 minutes"),
             ("[queue]\nwarn_after = 4 days\n", "warn_after"),
             ("[delivery]\ndirect_port = 2525\n", "direct_port = 2525"),
-            ("[routes]\nexample.org = error:gone\n", "forged senders"),
-            ("relay = r.example\n[routes]\nr.example = error:gone\n", "forged senders"),
         ],
     )
     def test_each_risk_is_named(self, text: str, risk: str) -> None:
@@ -236,3 +234,10 @@ def test_routes_have_the_tls_policy_but_for_a_socket_of_this_machine() -> None:
     found = [target.tls if isinstance(target, NextHop) else None for target in lines.values()]
     assert found == [TlsPolicy.REQUIRE, TlsPolicy.OFF, None]
     assert table.route_table.local_domains == {"example.org"}
+
+
+def test_routes_are_asked_at_rcpt_only_where_one_refuses() -> None:
+    assert read("[routes]\na.test = smtp:x.test\n").error_routes is None
+    found = read("[routes]\na.test = smtp:x.test\nb.test = error:gone\n").error_routes
+    assert found is not None
+    assert set(found.lines) == {"a.test", "b.test"}

@@ -2,16 +2,20 @@
 
 import email
 import email.policy
+import smtplib
+from collections.abc import Iterator
 from email.message import EmailMessage, Message
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import StartKms
+from tests.e2e.conftest import DIRECT_PORT, StartKms, unused
 from tests.e2e.peers.clients import Clients
 from tests.e2e.peers.kms_server import PASSWORD, Kms
-from tests.e2e.peers.postfix import Postfix
+from tests.e2e.peers.postfix import Postfix, PostfixSettings
 from tests.e2e.peers.process import wait_until
-from tests.e2e.peers.world import OFFICE
+from tests.e2e.peers.world import DOWN_HOST, OFFICE
 
 ALICE = "alice@example.test"
 SUBJECT = ("--header", "Subject: going out")
@@ -198,3 +202,113 @@ def test_a_large_message_goes_out_exact(start_kms: StartKms, clients: Clients, f
 
     wait_until(lambda: len(arrived()) == 1, what=kms.everything)
     assert arrived()[0].endswith(message)
+
+
+def test_the_archive_has_a_copy_of_what_comes_and_goes_and_nobody_hears_of_it(
+    start_kms: StartKms, clients: Clients, far: Postfix
+) -> None:
+    kms = start_kms({"delivery": {"archive_to": "archive@example.test"}})
+    kms.add_user("archive@example.test")
+    outgoing = ("box@far.test", ALICE)
+    incoming = (ALICE, "friend@far.test")
+    for recipient, sender in (outgoing, incoming, ("bob@example.test", ALICE)):
+        sent = clients.swaks(
+            kms.smtp, recipient, "--header", f"Subject: to {recipient}", source=OFFICE, sender=sender
+        )
+        assert sent.status == 0, sent.text
+    wait_until(lambda: len(kms.messages("archive@example.test")) == 3, what=kms.everything)
+    copies = b"\n".join(kms.messages("archive@example.test"))
+    for recipient in ("box@far.test", ALICE, "bob@example.test"):
+        assert f"Subject: to {recipient}".encode() in copies
+    assert b"Return-Path: <friend@far.test>" in copies
+    wait_until(lambda: b"Subject: to alice" in kms.messages(ALICE)[0], what=kms.everything)
+    wait_until(lambda: kms.queue_length() == 0, what=kms.everything)
+
+    kms.ctl("user", "disable", "archive@example.test")
+    assert clients.swaks(kms.smtp, "bob@example.test", source=OFFICE, sender=ALICE).status == 0
+    kms.wait_for_log("mail", "status=bounced")
+    wait_until(lambda: kms.queue_length() == 0, what=kms.everything)
+    assert len(kms.messages("bob@example.test")) == 2
+    assert len(kms.messages(ALICE)) == 1
+
+
+def test_what_is_beyond_the_rate_of_a_domain_waits_without_an_attempt(
+    start_kms: StartKms, clients: Clients, far: Postfix
+) -> None:
+    kms = start_kms({"delivery": {"rate_per_destination": "1"}})
+    before = len(far.messages("box@far.test"))
+    for _ in range(2):
+        assert clients.swaks(kms.smtp, "box@far.test", *SUBJECT, source=OFFICE).status == 0
+    wait_until(lambda: len(far.messages("box@far.test")) == before + 1, what=kms.everything)
+    wait_until(lambda: kms.queue_length() == 1, what=kms.everything)
+    assert "status=deferred" not in kms.log("mail")
+    row: Any = kms.ctl_json("queue", "list")
+    assert (row["attempts"], row["state"]) == (0, "waiting")
+
+
+@pytest.fixture
+def seven_bit(ground: Path) -> Iterator[Postfix]:
+    """The MX of down.test, which does not offer 8BITMIME."""
+    settings = PostfixSettings(
+        hostname="mx.down.test",
+        host=DOWN_HOST,
+        port=DIRECT_PORT,
+        mailboxes=["box@down.test"],
+        domains=["down.test"],
+        more={"smtpd_discard_ehlo_keywords": "8bitmime,smtputf8", "smtputf8_enable": "no"},
+    )
+    server = Postfix(unused(ground, "test_seven_bit"), settings)
+    server.start()
+    yield server
+    server.stop()
+
+
+TEXT = "Grüße aus Köln, und noch mehr Worte\n"
+CYRILLIC = "Съешь же ещё этих мягких французских булок\n"
+
+
+def mixed_message(lines: int) -> EmailMessage:
+    message = EmailMessage(policy=email.policy.SMTP.clone(cte_type="8bit"))
+    message["Subject"], message["From"], message["To"] = "going out", ALICE, "box@down.test"
+    message.set_content(TEXT * lines, cte="8bit")
+    message.add_alternative(CYRILLIC * lines, subtype="html", cte="8bit")
+    return message
+
+
+@pytest.mark.parametrize("lines", [3, 9000])
+def test_a_server_of_seven_bits_gets_a_text_that_reads_the_same(
+    start_kms: StartKms, seven_bit: Postfix, lines: int
+) -> None:
+    kms = start_kms()
+    message = mixed_message(lines)
+    with smtplib.SMTP(kms.host, kms.smtp, source_address=(OFFICE, 0)) as client:
+        client.sendmail(ALICE, ["box@down.test"], message.as_bytes(), ["BODY=8BITMIME"])
+    wait_until(lambda: len(seven_bit.messages("box@down.test")) == 1, what=kms.everything)
+    [raw] = seven_bit.messages("box@down.test")
+    assert raw.isascii()
+    assert max(map(len, raw.splitlines())) <= 998
+    read = email.message_from_bytes(raw, policy=email.policy.default)
+    plain, html = parts(read)
+    assert isinstance(plain, EmailMessage)
+    assert isinstance(html, EmailMessage)
+    assert plain.get_content() == TEXT * lines
+    assert (
+        html.get_content().replace("\r\n", "\n") == CYRILLIC * lines
+    )  # in base64 a line ends as on the wire
+    assert plain["Content-Transfer-Encoding"] == "quoted-printable"
+    assert html["Content-Transfer-Encoding"] == "base64"
+
+
+def test_a_signed_text_comes_back_from_a_server_of_seven_bits(
+    start_kms: StartKms, seven_bit: Postfix
+) -> None:
+    kms = start_kms()
+    signed = (
+        f"Subject: going out\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n"
+        f"--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{TEXT}\r\n--b--\r\n"
+    ).replace("\n\r\n--b--", "\r\n--b--")
+    with smtplib.SMTP(kms.host, kms.smtp, source_address=(OFFICE, 0)) as client:
+        client.sendmail(ALICE, ["box@down.test"], signed.encode(), ["BODY=8BITMIME"])
+    report, _ = only_report(kms)
+    check_report(report, "box@down.test", "failed", "5.6.3")
+    assert seven_bit.messages("box@down.test") == []

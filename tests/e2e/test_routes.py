@@ -76,3 +76,21 @@ def test_mx_goes_past_the_smarthost_and_a_senders_line_wins(
     assert clients.swaks(kms.smtp, "box@far.test", source=OFFICE, sender="bob@example.test").status == 0
     wait_until(lambda: boxes(kms, "bob@example.test") == 1, what=kms.everything)
     assert b"Bob writes to nobody" in kms.messages("bob@example.test")[0]
+
+
+def test_mail_for_a_closed_domain_is_refused_at_rcpt_and_explained_so(
+    start_kms: StartKms, clients: Clients
+) -> None:
+    kms = start_kms(
+        {
+            "domains": {"relay": "old.test"},
+            "routes": {"old.test": "error:This company has closed", "example.test": "error:We moved"},
+        }
+    )
+    for address, text in (("x@old.test", "This company has closed"), (ALICE, "We moved")):
+        refused = clients.swaks(kms.smtp, address, source=STRANGER, sender="x@stranger.test")
+        assert refused.status != 0
+        assert f"550 5.7.1 {text} (" in refused.text
+    told = kms.ctl("explain", "--client", STRANGER, "--to", "x@old.test")
+    assert "550 5.7.1 This company has closed" in told
+    assert "error:" in told

@@ -26,6 +26,11 @@ def test_the_most_exact_line_wins(count: int) -> None:
     assert find(*reversed(ALL[: count + 1])) == ALL[count]
 
 
+def test_it_gives_back_with_any_such_line() -> None:
+    assert RouteTable({"a.test": ByMx(), "b.test": Refusal("no")}).gives_back
+    assert not RouteTable({"a.test": ByMx(), "b.test": HOP}).gives_back
+
+
 def test_without_lines_there_is_no_other_way() -> None:
     assert RouteTable().find(BOSS, "far.test") is None
 

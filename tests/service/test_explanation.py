@@ -27,7 +27,7 @@ from kms.service.mailboxes import MailboxUsage
 from kms.store import credentials, decisions
 from tests.support.results import result_of, without_ids
 from tests.support.smtp_parts import SlowResolver
-from tests.support.smtp_rig import GROUP, MEMBER, SETTINGS, STRANGER, SmtpRig
+from tests.support.smtp_rig import GROUP, MEMBER, SETTINGS, STRANGER, SmtpRig, routes_giving_back
 
 SESSIONS = 20_000
 AT_LEAST = 100
@@ -108,6 +108,8 @@ def make_world(folder: Path, name: str) -> SmtpRig:
     if name in ("brakes", "submission"):
         rig.accounts.rules = BRAKES
         rig.gateways.rules = rig.relay.gateway_rules = GATEWAYS
+    if name in ("restricted", "guarded", "open"):
+        rig.recipients.error_routes = routes_giving_back("second.example")
     if name == "newborn":
         rig.directory.take({}, {})
     return rig

@@ -379,6 +379,67 @@ def test_the_forecast_is_what_the_scheduler_does(start: Start) -> None:
     assert [hour["bounce"] for hour in facts["hours"]][-1] == 1
 
 
+def test_the_forecast_knows_who_waits_for_the_rate_and_no_attempt_is_counted(start: Start) -> None:
+    sender = AddressedSender()
+    side = start(sender)
+    side.runner.withholding.set_rate(2)
+    began = side.clock.now()
+    tries: list[float] = []
+    sender.watch = lambda: tries.append((side.clock.now() - began) / MINUTE)
+    for _ in range(5):
+        side.accept(FAR, OTHER)
+        side.advance(10 * MINUTE)
+    assert tries == pytest.approx([0, 0, 10, 10], abs=0.5)
+    assert [(entry.attempts, entry.last_status) for entry in side.queued()] == [(0, {})] * 3
+    facts = result_of(side.control.forecast((), timedelta(hours=3)))
+    first = {event["queue_id"]: event["at"] for event in reversed(facts["events"]) if event["kind"] == "try"}
+    foreseen = sorted(_minutes(at, began) for at in first.values())
+    assert foreseen == pytest.approx([60, 70, 120], abs=1)
+    side.pass_time(3 * HOUR, MINUTE)
+    assert tries[4:] == pytest.approx([60, 60, 70, 70, 120, 120], abs=1.5)
+    assert not side.queued()
+    assert "status=deferred" not in side.log_text()
+
+
+def test_a_rate_holds_one_domain_of_a_message_back_and_not_the_other(start: Start) -> None:
+    sender = AddressedSender({str(OTHER): [BUSY, TAKEN]})
+    side = start(sender, rules=RetryRules((10 * MINUTE,)))
+    side.runner.withholding.set_rate(1)
+    side.accept(FAR)
+    side.advance()
+    side.accept(FAR, OTHER)
+    side.advance()
+    assert side.waiting() == [(str(FAR), str(OTHER))]
+    side.pass_time(HOUR + 2 * MINUTE, MINUTE)
+    assert side.waiting() == []
+    assert sender.sent == [
+        ("far@far.test",), ("other@other.test",), ("far@far.test",), ("other@other.test",)
+    ]  # fmt: skip
+
+
+def test_a_rate_of_a_reload_counts_from_the_next_attempt_on(start: Start) -> None:
+    sender = AddressedSender()
+    side = start(sender)
+    for rate, sent in ((0, 2), (1, 3), (0, 5)):
+        delivery = attrs.evolve(side.settings.delivery, rate_per_destination=rate)
+        side.control.use(attrs.evolve(side.settings, delivery=delivery))
+        side.accept(FAR)
+        side.accept(FAR)
+        side.advance()
+        assert len(sender.sent) == sent
+
+
+def test_a_restart_keeps_the_times_of_those_who_wait(start: Start) -> None:
+    sender = AddressedSender()
+    side = start(sender)
+    side.runner.withholding.set_rate(1)
+    for _ in range(3):
+        side.accept(FAR)
+    side.advance()
+    waits = [(entry.due_at - side.clock.now()) / MINUTE for entry in side.queued()]
+    assert waits == pytest.approx([60, 120], abs=1)
+
+
 def _minutes(at: str, began: datetime) -> float:
     return (datetime.fromisoformat(at) - began) / MINUTE
 

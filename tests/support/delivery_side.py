@@ -36,6 +36,7 @@ from kms.service.outbound import Outbound, OutboundRules
 from kms.service.queue import Queue
 from kms.service.queue_runner import QueueRunner
 from kms.service.route_finder import RouteFinder
+from kms.service.withholding import Withholding
 from kms.store.bodies import BodyWriter, read_head, remove_body
 from kms.store.queue_store import QueueStore, greatest_number, list_entries, release_leases
 from kms.store.report_texts import ReportTexts
@@ -122,6 +123,7 @@ class DeliverySide:
             self.remove_body,
             self.log,
             self.clock,
+            Withholding(clock=self.clock),
         )
 
     # A life

@@ -16,6 +16,7 @@ Their GIVENs, one a line:
     window 203.0.113.9            anna has logged in over POP3 from there
     MX there.example              the domain has an MX; likewise A, NODATA, SERVFAIL, NULL-MX; others: NXDOMAIN
     free 5                        octets on the disk
+    error-route second.example    a line of [routes], "closed"
     full fritz                    his mailbox is full
     store fails                   the next commit fails
     disk fails                    the next body file cannot be written
@@ -41,7 +42,7 @@ from kms.protocol.smtp_content import BareNewlines
 from kms.service.mailboxes import MailboxUsage
 from kms.store.schema import StoreError
 from tests.support.results import result_of
-from tests.support.smtp_rig import GROUP, STRANGER, SmtpRig
+from tests.support.smtp_rig import GROUP, STRANGER, SmtpRig, routes_giving_back
 
 _RULES = {field.name for field in attrs.fields(TransactionRules)}
 _LIMITS = {field.name for field in attrs.fields(ClientLimits)}
@@ -127,6 +128,8 @@ class RigPeer:
                 rig.free_octets = int(value)
             case "full":
                 rig.mailboxes.usages[f"{value}@example.org"] = MailboxUsage(1000, 1)
+            case "error-route":
+                rig.recipients.error_routes = routes_giving_back(*more)
             case "store":
                 rig.database.failures.append(StoreError("the disk is full"))
             case "disk":

@@ -30,9 +30,11 @@ from kms.policy.gateway import GatewayRules
 from kms.policy.limits import ClientLimits
 from kms.policy.login_guard import LoginRules
 from kms.policy.relay import RelayRules
+from kms.policy.route_table import Refusal, RouteTable
 from kms.policy.transaction import TransactionRules
 from kms.protocol.smtp_server import SmtpServerSettings
 from kms.service.account_check import AccountCheck, AccountCounts, follow_accounts
+from kms.service.archive import Archive
 from kms.service.checks import Checks, LiveState
 from kms.service.client_check import ClientCheck
 from kms.service.client_ledger import ClientLedger
@@ -225,7 +227,10 @@ class SmtpRig:
             self.account_counts,
         )
         contents = ContentCheck(rules, self.directory)
-        self.checks = Checks(self.clients, self.relay, self.senders, self.recipients, contents, self.accounts)
+        self.archive = Archive(self.directory)
+        self.checks = Checks(
+            self.clients, self.relay, self.senders, self.recipients, contents, self.accounts, self.archive
+        )
         self.decisions = Decisions(cast(Any, self.database), self.clock, logs, timedelta(days=7))
         LimitEffects(self.clients, self.ledger, self.security_log).follow(self.decisions)
         follow_quota(self.decisions, self.quota, self.directory)
@@ -343,6 +348,11 @@ class SmtpRig:
         self.security_log.lines.flush()
         lines = (self._folder / "security.log").read_text(encoding="ascii").splitlines()
         return [line.split("] ", 1)[1] for line in lines]
+
+
+def routes_giving_back(*keys: str) -> RouteTable:
+    """Make lines of [routes] that refuse mail: "closed"."""
+    return RouteTable(dict.fromkeys(keys, Refusal("closed")), frozenset(DOMAINS.local))
 
 
 def read_content(content: Content) -> bytes:
