@@ -168,9 +168,11 @@ class DatabaseTests(TestCase):
         assert isinstance(error.__cause__, sqlite3.IntegrityError)
         assert self.stored() == ["a", "b", "c"]
 
-    async def test_of_a_group_of_several_kinds_only_the_guilty_item_fails_and_nothing_is_done_twice(self) -> None:
+    async def test_of_a_group_of_several_kinds_only_the_guilty_item_fails_and_nothing_is_done_twice(
+        self,
+    ) -> None:
         release = self.hold_writer()
-        waiting: list[Deferred[str] | Deferred[int]] = [
+        waiting: list[Deferred[Any]] = [
             self.database.run_batched(insert_all, "a"),
             self.database.run_batched(insert_twice, "c"),
             self.database.run_batched(insert_all, "b"),
