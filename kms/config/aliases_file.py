@@ -158,9 +158,15 @@ def _parse(address: str) -> Mailbox:
 
 
 def _read_text(path: Path) -> str:
+    """Read a file; what is none, such as a pipe, could hold up the server for ever."""
     try:
-        return path.read_text("utf-8")
+        text = path.read_text("utf-8-sig") if path.is_file() or not path.exists() else None
     except OSError as error:
         raise ValueFault(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ValueFault(f"{path} is not in UTF-8") from None
+    except ValueError as error:
+        raise ValueFault(f"{path} cannot be read: {error}") from None
+    if text is None:
+        raise ValueFault(f"{path} is no plain file")
+    return text

@@ -1,7 +1,8 @@
 """Reads the answer to one HTTP GET (RFC 9110, 9112): a small text that was asked for, and nothing cleverer.
 
 Promises: what is given is whole; a redirect, another status or another type of content is an error and never a
-body. The caller bounds the octets and the time. Trailers, encodings and a second answer are not understood.
+body; header and chunks are so few that no server can make the reading of its answer long. The caller bounds the
+octets, the time, and how often it asks. Trailers, encodings and a second answer are not understood.
 
 Flow: service/https_fetch.py feeds all octets that have come so far, until there is a body.
 """
@@ -9,6 +10,10 @@ Flow: service/https_fetch.py feeds all octets that have come so far, until there
 from __future__ import annotations
 
 import re
+
+MAX_HEADER_OCTETS = 16384
+MAX_FIELDS = 100
+MAX_CHUNKS = 1000
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: .*)?")
 _SIZE = re.compile(rb"[0-9]{1,9}")
@@ -34,6 +39,8 @@ def find_body(octets: bytes, *, is_closed: bool, content_type: str) -> bytes | N
         HttpError: it will never be one.
     """
     head, separator, rest = octets.partition(b"\r\n\r\n")
+    if len(head) > MAX_HEADER_OCTETS or head.count(b"\r\n") > MAX_FIELDS:
+        raise HttpError("its header is too long")
     if not separator:
         return _wait(is_closed)
     status, *lines = head.split(b"\r\n")
@@ -68,22 +75,26 @@ def _read_fields(lines: list[bytes]) -> dict[bytes, bytes]:
 
 
 def _read_chunks(rest: bytes, is_closed: bool) -> bytes | None:
-    body = b""
-    while True:
-        line, separator, rest = rest.partition(b"\r\n")
-        if not separator:
+    chunks: list[bytes] = []
+    start = 0
+    while len(chunks) <= MAX_CHUNKS:
+        line_end = rest.find(b"\r\n", start)
+        if line_end < 0:
             return _wait(is_closed)
-        size = _CHUNK_SIZE.fullmatch(line)
+        size = _CHUNK_SIZE.fullmatch(rest, start, line_end)
         if size is None:
             raise HttpError("its chunks make no sense")
         count = int(size[1], 16)
         if count == 0:
-            return body
-        if len(rest) < count + 2:
+            return b"".join(chunks)
+        start, end = line_end + 2, line_end + 2 + count
+        if len(rest) < end + 2:
             return _wait(is_closed)
-        if rest[count : count + 2] != b"\r\n":
+        if rest[end : end + 2] != b"\r\n":
             raise HttpError("its chunks make no sense")
-        body, rest = body + rest[:count], rest[count + 2 :]
+        chunks.append(rest[start:end])
+        start = end + 2
+    raise HttpError("its chunks are too many")
 
 
 def _wait(is_closed: bool) -> bytes | None:

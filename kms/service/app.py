@@ -121,6 +121,7 @@ class App:
         self.space = FreeSpace(settings.server.data_dir, clock)
         nameservers = tuple(map(str, settings.dns.nameservers))
         self.resolver = DnsResolver(reactor, nameservers, settings.dns.timeout.total_seconds())
+        self.resolver.insist_on_proof(settings.delivery.dane)
         self.certificate = ServedCertificate(self.hostname, settings.tls_dir)
         hashing = HashingQueue(self.hashing, reactor, _HASHING_THREADS)
         self.logins = LoginChecker(self.directory, self.database, hashing, clock, settings.auth.has_scram)
@@ -333,6 +334,7 @@ class App:
         self.queue_control.use(settings)
         self.outbound.rules = outbound_rules(settings)
         self.routes.rules = routing_rules(settings, self.hostname)
+        self.resolver.insist_on_proof(settings.delivery.dane)
         self.bounces.language = self.notices.language = settings.queue.language
         self.local.adds_envelope_to = settings.domains.add_envelope_to
         self.windows.set_length(settings.relay.pop_window)

@@ -88,6 +88,7 @@ class DnsResolver:
         self._reactor = reactor
         self._timeout = timeout
         self._stub = _make_stub(nameservers, timeout)
+        self._nameservers = list(self._stub.nameservers)
         self._cache = _AnswerCache()
         self._waiting: dict[_Key, list[Deferred[_Answer]]] = {}
         self._slots = DeferredSemaphore(MAX_LOOKUPS_AT_ONCE)
@@ -95,8 +96,16 @@ class DnsResolver:
     @property
     def may_have_proof(self) -> bool:
         """A resolver at a loopback address is among those asked, so DNSSEC's proof may come."""
-        servers = self._stub.nameservers  # texts, where the system's configuration names them
-        return any(_is_loopback(one if isinstance(one, str) else one.answer_nameserver()) for one in servers)
+        return any(map(_is_here, self._stub.nameservers))
+
+    def insist_on_proof(self, is_wanted: bool) -> None:
+        """Ask, where DNSSEC's proof is wanted, only resolvers at loopback addresses, as long as there are any.
+
+        They refuse a forged answer (SERVFAIL); another resolver, asked next, would pass it on as one that is not
+        signed.
+        """
+        here = list(filter(_is_here, self._nameservers)) if is_wanted else []
+        self._stub.nameservers = here or self._nameservers
 
     async def lookup_mx(self, domain: str) -> MxAnswer:
         """See `Resolver`."""
@@ -272,6 +281,11 @@ def _is_secure(answer: dns.resolver.Answer) -> bool:
     """Say whether a resolver of this machine vouches for the answer; only this machine's word cannot be forged."""
     has_proof = bool(answer.response.flags & dns.flags.AD)
     return has_proof and _is_loopback(answer.nameserver or "")
+
+
+def _is_here(server: str | dns.nameserver.Nameserver) -> bool:
+    """Say whether a resolver is on this machine; it is a text where the system's configuration names it."""
+    return _is_loopback(server if isinstance(server, str) else server.answer_nameserver())
 
 
 def _is_loopback(address: str) -> bool:

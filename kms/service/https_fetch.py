@@ -24,7 +24,7 @@ from kms.domain.dns_answer import Addresses
 from kms.domain.next_hop import TlsPolicy
 from kms.domain.private_address import is_private
 from kms.ports import Resolver
-from kms.protocol.http_reply import HttpError, find_body
+from kms.protocol.http_reply import MAX_HEADER_OCTETS, HttpError, find_body
 from kms.service.client_connection import describe, printable
 from kms.service.clock import Clock
 from kms.service.pop3_logins import ClientTls, Connector
@@ -32,7 +32,7 @@ from kms.service.pop3_logins import ClientTls, Connector
 PORT = 443
 SECONDS_FOR_ONE_ADDRESS = 15.0
 MAX_ADDRESSES = 3
-_HEAD_OCTETS = 16384
+_MOST_LOOKS = 100
 
 
 class FetchError(Exception):
@@ -125,6 +125,7 @@ class _Connection(TwistedProtocol):
         self._max_octets = max_octets
         self._creator = client_tls.creator_for(host, TlsPolicy.VERIFY)
         self._octets = b""
+        self._looks = 0
 
     def connectionMade(self) -> None:
         """Begin TLS; Twisted tells of a wrong certificate by closing."""
@@ -138,11 +139,14 @@ class _Connection(TwistedProtocol):
         )
 
     def dataReceived(self, data: bytes) -> None:
-        """Look whether that was all."""
+        """Look whether that was all; of an answer that comes in crumbs no more than its end is awaited."""
+        if self.body.called:
+            return
         self._octets += data
-        if len(self._octets) > self._max_octets + _HEAD_OCTETS:
+        self._looks += 1
+        if len(self._octets) > self._max_octets + MAX_HEADER_OCTETS:
             self._end(FetchError("the answer is too large"))
-        else:
+        elif self._looks <= _MOST_LOOKS:
             self._read(is_closed=False)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -156,8 +160,10 @@ class _Connection(TwistedProtocol):
 
     def expire(self, connecting: Deferred[Any]) -> None:
         """It took too long."""
-        connecting.cancel()
-        self._end(FetchError("no answer in time"))
+        if connecting.called:
+            self._end(FetchError("no answer in time"))
+        else:  # nobody awaits the body yet
+            connecting.cancel()
 
     def _read(self, *, is_closed: bool) -> None:
         try:

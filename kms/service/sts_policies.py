@@ -10,6 +10,7 @@ Flow: service/route_finder.py asks `find` for each transaction; mail_server's sw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -37,10 +38,11 @@ RENEWALS_AT_A_SWEEP = 10
 
 @attrs.define
 class _Entry:
-    """A policy in memory; `was_used` since it was fetched."""
+    """A policy in memory; `was_used` since it was fetched; when its renewal was last `tried_at` (monotonic)."""
 
     kept: KeptPolicy
     was_used: bool = False
+    tried_at: float = -math.inf
 
 
 class StsPolicies:
@@ -86,8 +88,10 @@ class StsPolicies:
         now = self._clock.now()
         self._entries = {name: entry for name, entry in self._entries.items() if entry.kept.expires_at > now}
         await self._database.run(lambda connection: store.purge(connection, now))
-        stale = [entry.kept for entry in self._entries.values() if entry.was_used and _is_stale(entry, now)]
-        for kept in stale[:RENEWALS_AT_A_SWEEP]:
+        stale = [entry for entry in self._entries.values() if entry.was_used and _is_stale(entry, now)]
+        stale.sort(key=lambda entry: entry.tried_at)  # those that fail must not keep others from their turn
+        for entry in stale[:RENEWALS_AT_A_SWEEP]:
+            kept, entry.tried_at = entry.kept, self._clock.monotonic()
             policy_id = await self._find_id(kept.domain) or kept.policy_id
             if not self._is_paused(kept.domain, policy_id):
                 await self._share_fetch(kept.domain, policy_id)

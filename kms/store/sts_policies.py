@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from sqlite3 import Connection
 
@@ -53,22 +54,27 @@ def save(connection: Connection, kept: KeptPolicy, dropped: Sequence[str] = ()) 
 
 
 def load_live(connection: Connection, now: datetime, most: int) -> list[KeptPolicy]:
-    """The policies that count at `now`, those confirmed last first, and at most so many."""
+    """The policies that count at `now`, those confirmed last first, and at most so many.
+
+    One that cannot be read is left out: its owner has it still, and it must not hinder a start.
+    """
     rows = connection.execute(
         "SELECT domain, policy_id, mode, mx, life_seconds, fetched_us, expires_us FROM sts_policy"
         " WHERE expires_us > ? ORDER BY fetched_us DESC, domain LIMIT ?",
         (to_us(now), most),
     )
-    return [
-        KeptPolicy(
-            domain,
-            policy_id,
-            StsPolicy(StsMode(mode), timedelta(seconds=life_seconds), tuple(json.loads(mx))),
-            from_us(fetched_us),
-            from_us(expires_us),
-        )
-        for domain, policy_id, mode, mx, life_seconds, fetched_us, expires_us in rows
-    ]
+    kept = []
+    for row in rows:
+        with suppress(ValueError, TypeError, OverflowError):
+            kept.append(_read(*row))
+    return kept
+
+
+def _read(
+    domain: str, policy_id: str, mode: str, mx: str, life_seconds: int, fetched_us: int, expires_us: int
+) -> KeptPolicy:
+    policy = StsPolicy(StsMode(mode), timedelta(seconds=life_seconds), tuple(json.loads(mx)))
+    return KeptPolicy(domain, policy_id, policy, from_us(fetched_us), from_us(expires_us))
 
 
 def purge(connection: Connection, now: datetime) -> int:

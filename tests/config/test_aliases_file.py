@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,22 @@ def test_a_file_that_is_missing_or_no_text_is_a_fault(tmp_path: Path) -> None:
     path.write_bytes(b"a: \xff\n")
     with pytest.raises(ConfigError, match="is not in UTF-8"):
         load_aliases_file(path, DOMAINS)
+
+
+def test_a_byte_order_mark_belongs_to_no_name(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeffroot: anna\n")[0].local_part == "root"
+
+
+def test_what_would_never_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list")
+    for path in ("/dev/zero", str(tmp_path / "list"), str(tmp_path)):
+        (fault,) = faults_of(tmp_path, f"a: :include:{path}\n")
+        assert fault.endswith("is no plain file")
+
+
+def test_a_path_that_no_file_can_have_is_a_fault(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, "a: :include:/list\0\n")
+    assert "cannot be read" in fault
 
 
 def test_the_configuration_has_the_aliases_or_their_faults(tmp_path: Path) -> None:

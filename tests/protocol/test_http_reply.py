@@ -1,6 +1,6 @@
 import pytest
 
-from kms.protocol.http_reply import HttpError, find_body
+from kms.protocol.http_reply import MAX_CHUNKS, MAX_FIELDS, MAX_HEADER_OCTETS, HttpError, find_body
 
 TYPE = b"Content-Type: text/plain\r\n"
 OK = b"HTTP/1.1 200 OK\r\n" + TYPE
@@ -56,5 +56,21 @@ def test_without_a_length_the_end_of_the_connection_is_the_end() -> None:
     ],
 )
 def test_what_is_no_such_answer_is_an_error_at_once(octets: bytes, words: str) -> None:
+    with pytest.raises(HttpError, match=words):
+        find(octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (OK + b"X: y\r\n" * MAX_FIELDS, "header is too long"),
+        (OK + b"X: " + b"y" * MAX_HEADER_OCTETS, "header is too long"),
+        (
+            OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * (MAX_CHUNKS + 1),
+            "chunks are too many",
+        ),
+    ],
+)
+def test_an_answer_that_is_made_to_take_long_is_not_read_on(octets: bytes, words: str) -> None:
     with pytest.raises(HttpError, match=words):
         find(octets)

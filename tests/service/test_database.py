@@ -43,6 +43,11 @@ def insert_all(connection: Connection, texts: list[str]) -> list[str]:
     return [text.upper() for text in texts]
 
 
+def insert_twice(connection: Connection, texts: list[str]) -> list[int]:
+    insert_all(connection, [text * 2 for text in texts])
+    return [len(text) for text in texts]
+
+
 def notes(connection: Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT text FROM note ORDER BY rowid")]
 
@@ -162,6 +167,23 @@ class DatabaseTests(TestCase):
         assert isinstance(error, StoreError)
         assert isinstance(error.__cause__, sqlite3.IntegrityError)
         assert self.stored() == ["a", "b", "c"]
+
+    async def test_of_a_group_of_several_kinds_only_the_guilty_item_fails_and_nothing_is_done_twice(
+        self,
+    ) -> None:
+        release = self.hold_writer()
+        waiting: list[Deferred[Any]] = [
+            self.database.run_batched(insert_all, "a"),
+            self.database.run_batched(insert_twice, "c"),
+            self.database.run_batched(insert_all, "b"),
+            self.database.run_batched(insert_twice, "c"),
+            self.database.run_batched(insert_all, "d"),
+        ]
+        release.set()
+        results = await DeferredList(waiting, consumeErrors=True)
+        assert [success for success, _ in results] == [True, True, True, False, True]
+        assert [result for success, result in results if success] == ["A", 1, "B", "D"]
+        assert self.stored() == ["a", "b", "d", "cc"]
 
     async def test_a_batch_of_one_that_fails_is_not_run_twice(self) -> None:
         calls = []

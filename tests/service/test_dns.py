@@ -577,3 +577,30 @@ def test_it_is_known_whether_a_proof_may_come_at_all() -> None:
     network = DnsNetwork(ZONE)
     assert start(network, ("192.0.2.53", "127.0.0.1:5300")).may_have_proof
     assert not start(network, ("192.0.2.53",)).may_have_proof
+
+
+def test_who_insists_on_proof_is_not_told_by_another_what_the_resolver_of_this_machine_refuses() -> None:
+    def forge(query: dns.message.Message, is_tcp: bool) -> ServerAnswer:
+        if network.questions[-1][2] == "127.0.0.1":
+            response = dns.message.make_response(query)
+            response.set_rcode(dns.rcode.SERVFAIL)
+            return response
+        return ZONE(query, is_tcp)
+
+    network = DnsNetwork(forge)
+    resolver = start(network, ("127.0.0.1", "192.0.2.53"))
+    resolver.insist_on_proof(True)
+    answers: list[MxAnswer] = []
+    Deferred.fromCoroutine(resolver.lookup_mx("far.test")).addCallback(answers.append)
+    network.pump([0.1] * 200)
+    assert isinstance(answers[0], LookupFailed)
+    assert {question[2] for question in network.questions} == {"127.0.0.1"}
+    resolver.insist_on_proof(False)
+    network.advance(kms_dns.FAILURE_TTL_SECONDS)
+    assert result_of(resolver.lookup_mx("far.test")) == FAR_MX
+
+
+def test_who_insists_on_proof_and_has_no_resolver_on_this_machine_asks_what_there_is() -> None:
+    resolver = start(DnsNetwork(ZONE))
+    resolver.insist_on_proof(True)
+    assert result_of(resolver.lookup_mx("far.test")) == FAR_MX

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from kms.domain.next_hop import TlsPolicy
 from kms.service.clock import ClockOf
@@ -155,3 +158,30 @@ def test_a_connection_that_never_comes_is_left() -> None:
     rig.clock.advance(SECONDS_FOR_ONE_ADDRESS)
     with pytest.raises(FetchError):
         rig.end(fetching)
+
+
+def test_an_answer_in_crumbs_is_looked_at_a_few_times_only_and_once_more_at_its_end() -> None:
+    rig = Rig()
+    server = rig.serve(OK + b"Content-Length: 300\r\n\r\n")
+    fetching = Deferred.fromCoroutine(rig.fetch(HOST, PATH, 300))
+    rig.network.pump()
+    for _ in range(300):
+        server.output += b"x"
+        rig.network.pump()
+    assert not fetching.called
+    server.is_closed = True
+    rig.network.pump()
+    assert rig.end(fetching) == b"x" * 300
+
+
+def test_an_attempt_that_is_given_up_before_it_is_connected_leaves_no_error_behind() -> None:
+    rig = Rig()
+    rig.network.add(A, None, port=443)
+    fetching = rig.begin()
+    with capturedLogs() as events:
+        rig.clock.advance(SECONDS_FOR_ONE_ADDRESS)
+        with pytest.raises(FetchError):
+            rig.end(fetching)
+        del rig, fetching
+        gc.collect()
+    assert not events

@@ -239,3 +239,15 @@ class TestSweep:
         rig.time.advance(DAY.total_seconds())
         rig.sweep()
         assert len(rig.fetch.asked) == 25
+
+    def test_gives_each_its_turn_though_the_servers_of_others_are_gone(self) -> None:
+        rig = Rig(*[ENFORCE] * 11)
+        domains = [f"d{number}.test" for number in range(11)]
+        for domain in domains:
+            rig.resolver.texts[f"_mta-sts.{domain}"] = [b"v=STSv1; id=1;"]
+            result_of(rig.begin(domain))
+        rig.time.advance(DAY.total_seconds())
+        rig.sweep()
+        rig.time.advance(2 * PAUSE_SECONDS)
+        rig.sweep()
+        assert {host for host, *_ in rig.fetch.asked[11:]} == {f"mta-sts.{domain}" for domain in domains}

@@ -45,3 +45,13 @@ def test_a_policy_ends(connection: Connection) -> None:
     assert load_live(connection, NEAR.expires_at, 10) == [FAR]
     assert purge(connection, NEAR.expires_at) == 1
     assert load_live(connection, NOW, 10) == [FAR]
+
+
+@pytest.mark.parametrize(
+    "change", ["mode = 'strict'", "mx = '[\"x'", "mx = '7'", "life_seconds = 1 << 60", "fetched_us = 1 << 62"]
+)
+def test_one_that_cannot_be_read_hinders_no_start(connection: Connection, change: str) -> None:
+    save(connection, FAR)
+    save(connection, NEAR)
+    connection.execute(f"UPDATE sts_policy SET {change} WHERE domain = 'near.test'")
+    assert load_live(connection, NOW, 10) == [FAR]
