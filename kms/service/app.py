@@ -74,9 +74,7 @@ from kms.store.bodies import BodyWriter, read_head, remove_body
 from kms.store.queue_store import QueueStore
 from kms.store.report_texts import ReportTexts
 
-_HASHING_THREADS = max(
-    1, min(4, (os.cpu_count() or 1) // 2)
-)  # the other half serves those who know their password
+_HASHING_THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))  # the other half serves whoever is let in
 SMTP_SERVICES = ("smtp", "submission", "submissions", "lmtp")
 POP3_SERVICES = ("pop3", "pop3s")
 _NOT_FOR_POP3 = ("LOGIN", "CRAM-MD5")
