@@ -14,6 +14,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+_TURNS_WITHOUT_PAUSE = 10
+_PAUSE_SECONDS = 0.005
 monotonic_seconds = time.monotonic
 """What timers count by: see thin_reactor.py."""
 
@@ -38,11 +40,26 @@ class Clock(Protocol):
         ...
 
 
-def next_turn(clock: Clock) -> Deferred[None]:
-    """Fires in the reactor's next turn: whoever has much to do lets others go first."""
-    turn: Deferred[None] = Deferred()
-    clock.call_later(0, lambda: turn.callback(None))
-    return turn
+class Turns:
+    """When a session that has much to do may go on: others come first, and who never ends has to wait.
+
+    A reactor that always has something to do starves the other threads, the database's above all: whoever asks it
+    without end gets pauses, in which it rests.
+    """
+
+    __slots__ = ("_clock", "_taken")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._taken = 0
+
+    def next(self) -> Deferred[None]:
+        """Fires when the session may go on: the first times in the reactor's next turn, then after a pause."""
+        self._taken += 1
+        turn: Deferred[None] = Deferred()
+        seconds = 0.0 if self._taken <= _TURNS_WITHOUT_PAUSE else _PAUSE_SECONDS
+        self._clock.call_later(seconds, lambda: turn.callback(None))
+        return turn
 
 
 class SystemClock:

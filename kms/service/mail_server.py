@@ -48,9 +48,6 @@ EX_UNAVAILABLE = 69
 _SWEEP_SECONDS = 600.0
 _MAILDROP_SECONDS = 30.0
 _FOR_ALL = 0o666
-_TURN_OF_A_THREAD_SECONDS = (
-    0.0005  # of 0.005: the writer's turn comes soon, also beside a reactor under attack
-)
 _GC_THRESHOLDS = (20_000, 20, 50)  # values go by reference counts; the collector is for the rare cycle
 _QUIT_SECONDS = 0.5
 
@@ -164,7 +161,6 @@ class MailServer(service.Service):
         app.ledger.start()
         app.runner.start()
         self._open_submission()
-        sys.setswitchinterval(_TURN_OF_A_THREAD_SECONDS)
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self._log.info("kms serves {domains}", domains=", ".join(settings.domains.local))

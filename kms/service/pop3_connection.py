@@ -37,7 +37,7 @@ from kms.protocol.pop3_events import (
 from kms.protocol.pop3_server import Pop3ServerSession
 from kms.protocol.sasl import VerifierWanted
 from kms.service.channel_bindings import read_bindings
-from kms.service.clock import Clock, next_turn
+from kms.service.clock import Clock, Turns
 from kms.service.hashing_queue import LoginsBusy
 from kms.service.login_checker import Login
 from kms.service.login_delay import LoginTooSoon
@@ -53,7 +53,6 @@ _MOST_UNREAD_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 10.0
 _STRANGER_SECONDS = 3600.0  # whoever has not logged in by then does not hold a slot any longer
 HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
-_SHUTTING_DOWN = "[SYS/TEMP] Server is shutting down"
 _log = Logger(namespace="kms.pop3")
 
 
@@ -182,6 +181,7 @@ class Pop3Connection(Protocol):
 
     async def _pump(self) -> None:
         """Send what is due and act on events, one after the other, until there is nothing to do."""
+        turns = Turns(self._service.clock)
         try:
             while not self._is_over:
                 await self._wait_for_client()
@@ -196,7 +196,7 @@ class Pop3Connection(Protocol):
                 elif is_idle:
                     return
                 elif self._session.has_commands:
-                    await next_turn(self._service.clock)
+                    await turns.next()
         finally:
             self._is_busy = False
             if self._is_over:
@@ -204,7 +204,7 @@ class Pop3Connection(Protocol):
 
     def _next_event(self) -> Event | None:
         if self._service.is_draining and not self._session.is_closing:
-            self._session.close(_SHUTTING_DOWN)
+            self._session.close("[SYS/TEMP] Server is shutting down")
         event = self._session.next_event()
         if self._session.is_closing:
             self._release()

@@ -21,7 +21,7 @@ from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession
 from kms.service.channel_bindings import read_bindings
-from kms.service.clock import Clock
+from kms.service.clock import Clock, Turns
 from kms.service.data_rate import DataRate
 from kms.service.entrance import client_of, server_address_of
 from kms.service.reception import Reception
@@ -52,6 +52,7 @@ class SmtpConnection(Protocol):
         self.started = self.deadline = 0.0
         self._received_octets = 0
         self._data_rate = DataRate()
+        self._turns: Turns | None = None
         self._waits = False
         self._is_pumping = self._is_stalled = self._is_shut = False
         self._is_reading = True
@@ -155,7 +156,10 @@ class SmtpConnection(Protocol):
                 self.factory.session_paused(self)
             if has_spoken and session.buffered_octets and not self._is_stalled:
                 self._waits = True  # thousands of commands in a row let other sessions go first
-                self.factory.clock.call_later(0, lambda: self._answered(None))
+                self._turns = self._turns or Turns(self.factory.clock)
+                self._turns.next().addCallback(self._answered)
+            else:
+                self._turns = None
 
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:

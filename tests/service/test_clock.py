@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from twisted.internet.task import Clock
 
-from kms.service.clock import ClockOf, SystemClock
+from kms.service.clock import ClockOf, SystemClock, Turns
 
 
 def test_the_machines_clock_gives_instants_in_utc() -> None:
@@ -40,3 +40,19 @@ def test_a_clock_of_a_reactor_moves_instants_and_intervals_alike() -> None:
     assert clock.monotonic() == 90
     reactor.advance(0.9)
     assert clock.epoch_seconds() == 90
+
+
+def test_whoever_never_ends_has_to_wait_between_its_turns() -> None:
+    reactor = Clock()
+    turns = Turns(ClockOf(reactor))
+    taken: list[float] = []
+
+    def go_on(_: object) -> None:
+        taken.append(reactor.seconds())
+        turns.next().addCallback(go_on)
+
+    turns.next().addCallback(go_on)
+    reactor.advance(0)
+    assert taken == [0.0] * 10
+    reactor.pump([0.001] * 12)
+    assert [round(at, 3) for at in taken[10:]] == [0.005, 0.01]

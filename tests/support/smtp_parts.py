@@ -236,7 +236,13 @@ class Client:
         """Give the lines that the server has said since; a long pipeline takes it several turns."""
         said = self.wire.read()
         self.reactor.advance(0)
-        return (said + self.wire.read()).decode("utf-8").splitlines()
+        said += self.wire.read()
+        while self.connection._turns is not None:
+            self.reactor.advance(0.005)
+            if not (more := self.wire.read()):
+                break
+            said += more
+        return said.decode("utf-8").splitlines()
 
     def lose(self) -> None:
         """The connection is over."""
