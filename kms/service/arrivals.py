@@ -10,8 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Decision, Stage
 from kms.domain.reply import Reply
+from kms.protocol.smtp_server import SmtpServerSession, SmtpServerSettings
 from kms.service.checks import Checks
 from kms.service.client_ledger import ClientLedger, Place
 from kms.service.decisions import Case, Decisions
@@ -35,6 +37,20 @@ class Arrivals:
         self._ledger = ledger
         self._mail_log = log
         self._log = Logger(namespace="kms.reception")
+
+    def turn_away(self, client: ClientAddress, settings: SmtpServerSettings) -> Reply | None:
+        """Refuse a client for good before it is connected (421), where that is certain already; else None."""
+        clients = self._checks.clients
+        if not clients.is_suspect(client):
+            return None
+        visit = Visit(client, SmtpServerSession(settings))
+        decision = clients.judge_connection(visit)
+        if not decision.reply.is_transient:
+            return None
+        self._mail_log.connected(client)
+        said = self._decisions.apply(Case(visit, Stage.CONNECT), decision)
+        self._mail_log.disconnected(client)
+        return said
 
     def connected(self, visit: Visit) -> Reply | Deferred[Reply | None] | None:
         """A client has connected.

@@ -7,10 +7,11 @@ observes gives its decision as an observed one. The exempt group is judged by it
 from __future__ import annotations
 
 from kms.domain import reply
+from kms.domain.address_group import ClientAddress
 from kms.domain.decision import Decision, Facts, Rule
 from kms.domain.dns_answer import HostNames, LookupFailed
 from kms.policy.block import BlockKind
-from kms.policy.limits import ClientLimits, Limit, Mode, is_reached
+from kms.policy.limits import ClientLimits, Limit, Mode, client_key, is_reached
 from kms.ports import Resolver
 from kms.service.client_ledger import ClientLedger
 from kms.service.visit import Visit
@@ -35,6 +36,12 @@ class ClientCheck:
         return visit.session.is_lmtp or self.limits.is_exempt(visit.client)
 
     # At connect
+
+    def is_suspect(self, client: ClientAddress) -> bool:
+        """Say whether `judge_connection` may have something against a client: a quick look that decides nothing."""
+        key = client_key(client)
+        is_busy = is_reached(self._ledger.connections.count(key), self.limits.connections_per_client)
+        return is_busy or self._ledger.block_of(key, BlockKind.HARVEST) is not None
 
     def judge_connection(self, visit: Visit) -> Decision:
         """Judge a client that connects; its own connection is not counted yet."""

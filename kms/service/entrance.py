@@ -114,6 +114,14 @@ class Entrance(Factory):
             return ProxiedConnection(self, client)
         return self.admit(client, addr)
 
+    def turn_away(self, host: str) -> bytes:
+        """Give what a client hears that is not even connected; empty for all others."""
+        refuse = getattr(self.factory, "refuse", None)
+        if not self._is_open or refuse is None:
+            return b""
+        goodbye: bytes = refuse(parse_client_address(host))
+        return goodbye
+
     def admit(self, client: ClientAddress, address: IAddress) -> IProtocol | None:
         """Make the protocol for a client whose address is known; None when it may not connect."""
         access = self._rules.access

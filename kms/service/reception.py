@@ -89,7 +89,7 @@ class Reception:
         self._mail_log, security_log = logs
         self._logins = SmtpLogins(portal, security_log)
         self._clock = clock
-        self._arrivals = Arrivals(checks, decisions, ledger, self._mail_log)
+        self.arrivals = Arrivals(checks, decisions, ledger, self._mail_log)
         self._log = Logger(namespace="kms.reception")
         self._answers: dict[type, Callable[[Visit, Any], Answer]] = {
             SenderOffered: self._sender_offered,
@@ -117,12 +117,12 @@ class Reception:
 
     def connected(self, visit: Visit) -> Reply | Deferred[Reply | None] | None:
         """A client has connected; see `Arrivals.connected`."""
-        return self._arrivals.connected(visit)
+        return self.arrivals.connected(visit)
 
     def connection_lost(self, visit: Visit) -> None:
         """The session is over, however: what was not committed is forgotten."""
         visit.drop_transaction()
-        self._arrivals.gone(visit)
+        self.arrivals.gone(visit)
 
     def _wait(self, coroutine: Coroutine[Any, Any, Reply]) -> Deferred[Reply]:
         return Deferred.fromCoroutine(coroutine).addErrback(self._trouble)
@@ -143,7 +143,7 @@ class Reception:
     def _sender_judged(self, visit: Visit, event: SenderOffered, decision: Decision) -> Reply:
         said = self._decisions.apply(Case(visit, Stage.MAIL, event.reverse_path), decision)
         if not decision.is_refusal and not visit.is_over:
-            place = self._arrivals.reserve_place(visit)
+            place = self.arrivals.reserve_place(visit)
             visit.transaction = Transaction(event.reverse_path, place=place, request=event.request)
             visit.transaction.decisions.append((Stage.MAIL, "", decision))
         return said

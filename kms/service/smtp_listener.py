@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kms.domain import reply
+from kms.domain.address_group import ClientAddress
 from kms.domain.reply import Reply
 from kms.protocol.smtp_events import Event, TlsRequested
 from kms.protocol.smtp_server import SmtpServerSession
@@ -70,13 +71,8 @@ class SmtpConnection(Protocol):
             read_bindings=partial(read_bindings, self.transport),
             sign=self._sign_refusal,
         )
-        self.visit = Visit(
-            client,
-            self.session,
-            rules.is_submission,
-            partial(describe, self.transport),
-            partial(server_address_of, self.transport),
-        )
+        tls, server = partial(describe, self.transport), partial(server_address_of, self.transport)
+        self.visit = Visit(client, self.session, rules.is_submission, tls, server)
         self.transport.registerProducer(self, True)
         factory.live.add(self)
         refusal = factory.reception.connected(self.visit)
@@ -305,6 +301,11 @@ class SmtpFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> SmtpConnection:  # type: ignore[override]
         """Make a connection."""
         return SmtpConnection(self)
+
+    def refuse(self, client: ClientAddress) -> bytes:
+        """Give what a client hears that has a block, or too many connections; empty for all others."""
+        refusal = None if self.is_draining else self.reception.arrivals.turn_away(client, self.rules.session)
+        return b"" if refusal is None else refusal.wire
 
     def _check_times(self) -> None:
         self._sweep = self.clock.call_later(_SWEEP_SECONDS, self._check_times)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from twisted.logger import capturedLogs
 from kms.service.accepting_port import AcceptingPort, count_descriptors_for_clients, raise_descriptor_limit
 
 END = 100
+GONE = 99
 
 
 class Reactor(Clock):
@@ -37,12 +39,26 @@ class Accepted:
     def __init__(self, number: int) -> None:
         self.number = number
         self.is_closed = False
+        self.heard = b""
 
     def fileno(self) -> int:
         return self.number
 
     def close(self) -> None:
         self.is_closed = True
+
+    def __enter__(self) -> Accepted:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def send(self, data: bytes, flags: int) -> int:
+        assert flags == socket.MSG_DONTWAIT, "a client that does not read holds nobody up"
+        if self.number == GONE:
+            raise BrokenPipeError(errno.EPIPE, "gone")
+        self.heard += data
+        return len(data)
 
 
 class Listening:
@@ -135,14 +151,23 @@ def test_all_who_wait_are_served_at_once(rig: Rig) -> None:
 
 
 def test_of_a_crowd_few_are_taken_at_a_time_so_that_sessions_have_their_turn(rig: Rig) -> None:
-    assert rig.accept(*range(10, 16)) == [10, 11, 12, 13]
-    assert rig.accept() == [14, 15]
+    assert rig.accept(*range(10, 24)) == [*range(10, 22)]
+    assert rig.accept() == [22, 23]
 
 
 def test_whom_the_factory_refuses_is_closed(rig: Rig) -> None:
     rig.door.refuses = True
     assert rig.accept(10) == []
     assert rig.socket.accepted[0].is_closed
+
+
+def test_whom_the_factory_turns_away_hears_why_and_gets_no_connection(rig: Rig) -> None:
+    rig.port._turn_away = lambda host: b"421 too many\r\n" if host == "192.0.2.7" else b""
+    assert rig.accept(10, GONE) == []
+    assert [client.is_closed for client in rig.socket.accepted] == [True, True]
+    assert rig.socket.accepted[0].heard == b"421 too many\r\n"
+    rig.socket.address = ("192.0.2.8", 40_000)
+    assert rig.accept(11) == [11]
 
 
 def test_a_fault_costs_one_connection_and_is_logged(rig: Rig) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import attrs
 import pytest
 
+from kms.domain.address_group import parse_client_address
+from kms.domain.decision import Rule, parse_decision_id
 from kms.policy.block import BlockKind
 from kms.policy.limits import ClientLimits, Limit
 from kms.service.client_ledger import ClientLedger
+from kms.store import decisions
 from tests.support.results import result_of, without_ids
 from tests.support.smtp_parts import Client
 from tests.support.smtp_rig import GROUP, MEMBER, STRANGER, SmtpRig
@@ -245,3 +250,76 @@ def test_lmtp_is_not_limited(tmp_path: Path) -> None:
         answers = say(client, "LHLO filter.example", "MAIL FROM:<>", *["RCPT TO:<nobody@example.org>"] * 3)
         assert answers[-1].startswith("550 5.1.1")
     assert (rig.ledger.connections.count(STRANGER), len(rig.ledger.memory)) == (0, 0)
+
+
+class TestRefusedBeforeItIsConnected:
+    """In a flood a client that would hear 421 gets no connection at all; everything else is as if it had one."""
+
+    def refuse(self, rig: SmtpRig, client: str = STRANGER) -> list[str]:
+        said = rig.factory.refuse(parse_client_address(client))
+        return without_ids(said.decode().splitlines())
+
+    def told(self, rig: SmtpRig, act: Callable[[], object]) -> list[str]:
+        """What stands in the logs since, without decision ids."""
+        before = [len(self.read(rig, number)) for number in (0, 1)]
+        act()
+        return [
+            re.sub(r" \([0-9A-Z]{6}\)", "", line)
+            for number in (0, 1)
+            for line in self.read(rig, number)[before[number] :]
+        ]
+
+    def read(self, rig: SmtpRig, number: int) -> list[str]:
+        rig.mail_log.lines.flush()
+        rig.security_log.lines.flush()
+        return rig.logs[number].read_text().splitlines()
+
+    def test_only_with_too_many_connections_or_a_block(self, rig: SmtpRig) -> None:
+        assert self.refuse(rig) == []
+        rig.greeted()
+        assert self.refuse(rig) == []
+        rig.greeted()
+        assert self.refuse(rig) == [CROWDED]
+        assert self.refuse(rig, OTHER) == []
+        harvest(rig, "no", "nobody", "none", client=OTHER)
+        assert self.refuse(rig, OTHER) == [BLOCKED]
+        assert rig.ledger.connections.count(STRANGER) == 2
+
+    def test_as_a_connected_client_is_refused(self, rig: SmtpRig) -> None:
+        rig.greeted()
+        rig.greeted()
+        connected = self.told(rig, lambda: rig.connect().lose())
+        refused = self.told(rig, lambda: self.refuse(rig))
+        assert len(connected) == 4
+        assert refused == connected
+
+    def test_with_a_record_that_its_reply_names(self, rig: SmtpRig) -> None:
+        rig.greeted()
+        rig.greeted()
+        said = rig.factory.refuse(parse_client_address(STRANGER)).decode()
+        number = parse_decision_id(said.rstrip()[-7:-1])
+        assert number is not None
+        record = decisions.find(rig.database.connection, number)
+        assert record is not None
+        assert record.rule == Rule.CONNECTIONS_PER_CLIENT.value
+
+    def test_never_where_the_limit_only_observes_nor_over_lmtp_nor_the_exempt_group(
+        self, rig: SmtpRig, tmp_path: Path
+    ) -> None:
+        for _ in range(2):
+            rig.greeted()
+            rig.greeted(MEMBER)
+        assert self.refuse(rig, MEMBER) == []
+        rig.clients.limits = attrs.evolve(LIMITS, observed=frozenset({Limit.CONNECTIONS_PER_CLIENT}))
+        assert self.told(rig, lambda: self.refuse(rig)) == []
+        (tmp_path / "lmtp").mkdir()
+        lmtp = SmtpRig(tmp_path / "lmtp", limits=LIMITS, session={"is_lmtp": True})
+        lmtp.ledger.connections.add(STRANGER)
+        lmtp.ledger.connections.add(STRANGER)
+        assert self.refuse(lmtp) == []
+
+    def test_never_at_shutdown_which_has_its_own_word(self, rig: SmtpRig) -> None:
+        rig.greeted()
+        rig.greeted()
+        rig.factory.drain()
+        assert self.refuse(rig) == []

@@ -10,10 +10,12 @@ import attrs
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kms.domain.address_group import ClientAddress, build_groups
+from kms.policy.limits import ClientLimits
 from kms.service.entrance import Entrance, EntranceRules
 from tests.support.smtp_rig import MEMBER, STRANGER, SmtpRig
 
@@ -264,3 +266,22 @@ def test_a_port_that_closes_closes_those_that_wait(door: Door) -> None:
     assert waiting.disconnecting
     assert not served.disconnecting
     door.rig.factory.stop_watching()
+
+
+# Who is not even connected
+
+
+def test_a_client_with_too_many_connections_is_turned_away_where_no_proxy_and_no_group_must_be_asked(
+    rig: SmtpRig,
+) -> None:
+    rig.clients.limits = ClientLimits(0, 1, 0)
+    rig.greeted(STRANGER)
+    assert Door(rig).entrance.turn_away(STRANGER).startswith(b"421 4.7.0 Too many connections")
+    assert Door(rig).entrance.turn_away(MEMBER) == b""
+    assert Door(rig, access=CUSTOMERS).entrance.turn_away(STRANGER) == b""
+    assert Door(rig, proxies=PROXIES).entrance.turn_away(STRANGER) == b""
+
+
+def test_a_service_that_refuses_nobody_so_turns_nobody_away(rig: SmtpRig) -> None:
+    entrance = Entrance(Factory(), EntranceRules(), Log(), rig.clock)
+    assert entrance.turn_away(STRANGER) == b""
