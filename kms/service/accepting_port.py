@@ -1,8 +1,9 @@
 """A listening port that stops accepting while the process has few descriptors left, and goes on when it has more.
 
-Promises: the clients wait in the system's queue meanwhile and are served later, none is accepted only to be closed;
-what is left is for the database, body files, deliveries and DNS; waiting costs a timer, not a busy loop. Flow: the
-thin reactor makes these ports; the protocol comes from the port's factory as with Twisted's own.
+Promises: the clients wait in the system's queue meanwhile and are served later, none is closed for want of a
+descriptor; what is left is for the database, body files, deliveries and DNS; waiting costs a timer, not a busy loop.
+Flow: the thin reactor makes these ports; whom a limit or a block would refuse at once is asked of the port's factory
+first, then the protocol, as with Twisted's own.
 """
 
 from __future__ import annotations

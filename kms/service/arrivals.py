@@ -39,7 +39,7 @@ class Arrivals:
         self._log = Logger(namespace="kms.reception")
 
     def turn_away(self, client: ClientAddress, settings: SmtpServerSettings) -> Reply | None:
-        """Refuse a client for good before it is connected (421), where that is certain already; else None."""
+        """Refuse a client (421) before a connection is made of it, where that is certain already; else None."""
         clients = self._checks.clients
         if not clients.is_suspect(client):
             return None

@@ -96,8 +96,7 @@ class Decisions:
         """
         if decision.observed:
             self.note_observed(case, decision.observed)
-        if decision.rule in self.consequences:
-            self._take_consequence(case, decision)
+        self._take_consequence(case, decision)
         if not decision.is_refusal:
             return decision.reply
         number = self._record(case, decision)

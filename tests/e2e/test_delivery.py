@@ -8,14 +8,15 @@ from email.message import EmailMessage, Message
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from tests.e2e.conftest import DIRECT_PORT, StartKms, unused
+from tests.e2e.conftest import StartKms, unused
 from tests.e2e.peers.clients import Clients
 from tests.e2e.peers.kms_server import PASSWORD, Kms
-from tests.e2e.peers.postfix import Postfix, PostfixSettings
+from tests.e2e.peers.postfix import Postfix
 from tests.e2e.peers.process import wait_until
-from tests.e2e.peers.world import DOWN_HOST, OFFICE
+from tests.e2e.peers.world import OFFICE
 
 ALICE = "alice@example.test"
 SUBJECT = ("--header", "Subject: going out")
@@ -247,16 +248,10 @@ def test_what_is_beyond_the_rate_of_a_domain_waits_without_an_attempt(
 
 
 @pytest.fixture
-def seven_bit(ground: Path) -> Iterator[Postfix]:
+def seven_bit(ground: Path, down: Postfix) -> Iterator[Postfix]:
     """The MX of down.test, which does not offer 8BITMIME."""
-    settings = PostfixSettings(
-        hostname="mx.down.test",
-        host=DOWN_HOST,
-        port=DIRECT_PORT,
-        mailboxes=["box@down.test"],
-        domains=["down.test"],
-        more={"smtpd_discard_ehlo_keywords": "8bitmime,smtputf8", "smtputf8_enable": "no"},
-    )
+    more = {"smtpd_discard_ehlo_keywords": "8bitmime,smtputf8", "smtputf8_enable": "no"}
+    settings = attrs.evolve(down.settings, more=more)
     server = Postfix(unused(ground, "test_seven_bit"), settings)
     server.start()
     yield server
