@@ -64,7 +64,8 @@ from kms.service.route_finder import RouteFinder
 from kms.service.security_log import SecurityLog
 from kms.service.served_certificate import ServedCertificate
 from kms.service.settings_rules import log_path, may_send_plain_passwords, outbound_rules, routing_rules
-from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.smtp_listener import SmtpFactory
+from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.sts_policies import StsPolicies
 from kms.service.submissions import Submissions
 from kms.service.tls import ClientTls

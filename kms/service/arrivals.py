@@ -38,11 +38,13 @@ class Arrivals:
         self._mail_log = log
         self._log = Logger(namespace="kms.reception")
 
+    def is_suspect(self, client: ClientAddress) -> bool:
+        """Say whether a client may be turned away; see `ClientCheck.is_suspect`."""
+        return self._checks.clients.is_suspect(client)
+
     def turn_away(self, client: ClientAddress, settings: SmtpServerSettings) -> Reply | None:
         """Refuse a client (421) before a connection is made of it, where that is certain already; else None."""
         clients = self._checks.clients
-        if not clients.is_suspect(client):
-            return None
         visit = Visit(client, SmtpServerSession(settings))
         decision = clients.judge_connection(visit)
         if not decision.reply.is_transient:

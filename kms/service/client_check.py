@@ -41,7 +41,8 @@ class ClientCheck:
         """Say whether `judge_connection` may have something against a client: a quick look that decides nothing."""
         key = client_key(client)
         is_busy = is_reached(self._ledger.connections.count(key), self.limits.connections_per_client)
-        return is_busy or self._ledger.block_of(key, BlockKind.HARVEST) is not None
+        is_blocked = is_busy or self._ledger.block_of(key, BlockKind.HARVEST) is not None
+        return is_blocked and not self.limits.is_exempt(client)
 
     def judge_connection(self, visit: Visit) -> Decision:
         """Judge a client that connects; its own connection is not counted yet."""

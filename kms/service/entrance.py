@@ -9,6 +9,7 @@ Flow: listening.py listens with an entrance; behind it is the factory of the por
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Interface
 
@@ -110,22 +111,36 @@ class Entrance(Factory):
         client = address_of(addr)
         if client is None:  # a Unix socket: whoever may open it may come in
             return self.factory.buildProtocol(addr)
-        if self._rules.proxies is not None and client in self._rules.proxies:
+        if self._is_proxy(client):
             return ProxiedConnection(self, client)
         return self.admit(client, addr)
 
+    def is_suspect(self, host: str) -> bool:
+        """Say whether a client may hear `turn_away`: a quick look at its address."""
+        looks: Callable[[ClientAddress], bool] | None = getattr(self.factory, "is_suspect", None)
+        if looks is None:
+            return False
+        client = parse_client_address(host)
+        return looks(client) and (self._is_open or self._comes_in_by_itself(client))
+
     def turn_away(self, host: str) -> bytes:
-        """Give what a client hears that is not even connected; empty for all others."""
-        refuse = getattr(self.factory, "refuse", None)
-        if not self._is_open or refuse is None:
-            return b""
-        goodbye: bytes = refuse(parse_client_address(host))
+        """Give what a suspect hears that is not even connected; empty for one that is let in after all."""
+        factory: Any = self.factory
+        goodbye: bytes = factory.refuse(parse_client_address(host))
         return goodbye
+
+    def _comes_in_by_itself(self, client: ClientAddress) -> bool:
+        return not self._is_proxy(client) and self._has_access(client)
+
+    def _is_proxy(self, client: ClientAddress) -> bool:
+        return self._rules.proxies is not None and client in self._rules.proxies
+
+    def _has_access(self, client: ClientAddress) -> bool:
+        return self._rules.access is None or client in self._rules.access
 
     def admit(self, client: ClientAddress, address: IAddress) -> IProtocol | None:
         """Make the protocol for a client whose address is known; None when it may not connect."""
-        access = self._rules.access
-        if access is not None and client not in access:
+        if not self._has_access(client):
             self.log.access_denied(client)
             return None
         return self.factory.buildProtocol(address)

@@ -32,7 +32,7 @@ from kms.service.database import Database
 from kms.service.directory import DirectoryCache
 from kms.service.inquiry import Inquiry, InquiryError, Step
 from kms.service.session_rules import decide_for_session
-from kms.service.smtp_listener import SmtpServiceRules
+from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.visit import Transaction, Visit
 
 _QUEUE_ID = "1"

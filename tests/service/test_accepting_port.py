@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,15 +17,23 @@ from twisted.logger import capturedLogs
 from kms.service.accepting_port import AcceptingPort, count_descriptors_for_clients, raise_descriptor_limit
 
 END = 100
-GONE = 99
+GONE = 90
+FLOODER = "192.0.2.66"
 
 
 class Reactor(Clock):
-    """Knows who wants to read."""
+    """Knows who wants to read; what is called after no time comes in the next turn, as with real ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[object] = []
+
+    def turn(self) -> None:
+        """Call what waits for the next turn, and no more."""
+        for call in [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]:
+            function = call.func  # type: ignore[attr-defined]
+            call.cancel()
+            function()
 
     def addReader(self, reader: object) -> None:
         self.readers.append(reader)
@@ -68,6 +76,7 @@ class Listening:
         self.waiting: list[int | OSError] = []
         self.accepted: list[Accepted] = []
         self.address: tuple[Any, ...] = ("192.0.2.7", 40_000)
+        self.addresses: dict[int, tuple[Any, ...]] = {}
 
     def accept(self) -> tuple[Accepted, tuple[Any, ...]]:
         if not self.waiting:
@@ -76,7 +85,7 @@ class Listening:
         if isinstance(one, OSError):
             raise one
         self.accepted.append(Accepted(one))
-        return self.accepted[-1], self.address
+        return self.accepted[-1], self.addresses.get(one, self.address)
 
     def fileno(self) -> int:
         return 3
@@ -104,6 +113,19 @@ class Door(Factory):
             return None
         self.made.append(Protocol())
         return self.made[-1]
+
+
+def _fail_of(then: bytes) -> Callable[[str], bytes]:
+    """Fail at the first call."""
+    answers = iter((None, then))
+
+    def answer(_: str) -> bytes:
+        found = next(answers)
+        if found is None:
+            raise RuntimeError("a fault of ours")
+        return found
+
+    return answer
 
 
 class Rig:
@@ -138,6 +160,16 @@ class Rig:
         self.port.doRead()
         return [protocol.transport.client.number for protocol in self.door.made[before:]]  # type: ignore[union-attr]
 
+    def suspect(self, host: str) -> None:
+        """Let the factory tell this of an address."""
+        self.port._is_suspect = lambda other: other == host
+        self.port._turn_away = lambda _: b"421 too many\r\n"
+
+    def flood(self, numbers: range, last: int | None = None) -> None:
+        """Let these come from the flooder in one turn, and somebody else as the last one."""
+        self.socket.addresses = dict.fromkeys(numbers, (FLOODER, 40_000))
+        self.accept(*numbers, *(() if last is None else (last,)))
+
 
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
@@ -161,13 +193,59 @@ def test_whom_the_factory_refuses_is_closed(rig: Rig) -> None:
     assert rig.socket.accepted[0].is_closed
 
 
-def test_whom_the_factory_turns_away_hears_why_and_gets_no_connection(rig: Rig) -> None:
-    rig.port._turn_away = lambda host: b"421 too many\r\n" if host == "192.0.2.7" else b""
+def test_a_suspect_hears_why_it_is_turned_away_and_gets_no_connection(rig: Rig) -> None:
+    rig.suspect(rig.socket.address[0])
     assert rig.accept(10, GONE) == []
+    assert [client.is_closed for client in rig.socket.accepted] == [False, False]
+    rig.reactor.turn()
     assert [client.is_closed for client in rig.socket.accepted] == [True, True]
     assert rig.socket.accepted[0].heard == b"421 too many\r\n"
-    rig.socket.address = ("192.0.2.8", 40_000)
-    assert rig.accept(11) == [11]
+    assert rig.reactor.getDelayedCalls() == []
+
+
+def test_a_suspect_that_is_none_any_more_is_served_late(rig: Rig) -> None:
+    rig.suspect(rig.socket.address[0])
+    assert rig.accept(10) == []
+    rig.port._turn_away = lambda host: b""
+    rig.reactor.turn()
+    assert [protocol.transport.client.number for protocol in rig.door.made] == [10]  # type: ignore[union-attr]
+
+
+def test_suspects_wait_for_all_others_and_are_few_at_a_time(rig: Rig) -> None:
+    rig.suspect(FLOODER)
+    rig.flood(range(10, 30))
+    rig.flood(range(50, 80), last=80)
+    assert [protocol.transport.client.number for protocol in rig.door.made] == [80]  # type: ignore[union-attr]
+    for answered in (4, 8, 12):
+        rig.reactor.turn()
+        assert sum(client.is_closed for client in rig.socket.accepted) == answered
+
+
+def test_when_too_many_suspects_wait_the_next_ones_are_looked_at_like_anybody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kms.service.accepting_port._MOST_SUSPECTS", 2)
+    rig.suspect(rig.socket.address[0])
+    assert rig.accept(10, 11, 12) == [12]
+
+
+def test_a_fault_with_a_suspect_costs_one_connection_and_is_logged(rig: Rig) -> None:
+    rig.suspect(rig.socket.address[0])
+    rig.accept(10, 11)
+    rig.port._turn_away = _fail_of(b"421 too many\r\n")
+    with capturedLogs() as logs:
+        rig.reactor.turn()
+    assert "A suspect could not be turned away" in str(logs)
+    assert [client.heard for client in rig.socket.accepted] == [b"", b"421 too many\r\n"]
+    assert all(client.is_closed for client in rig.socket.accepted)
+
+
+def test_suspects_of_a_port_that_is_closed_are_closed(rig: Rig) -> None:
+    rig.suspect(rig.socket.address[0])
+    rig.accept(10, 11)
+    rig.port.stopListening()
+    assert all(client.is_closed for client in rig.socket.accepted)
+    assert rig.reactor.getDelayedCalls() == []
 
 
 def test_a_fault_costs_one_connection_and_is_logged(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from kms.service.entrance import Entrance, EntranceRules
 from tests.support.smtp_rig import MEMBER, STRANGER, SmtpRig
 
 PROXY = "10.0.0.5"
+OTHER = "198.51.100.9"
 GROUPS = build_groups({"proxies": [PROXY], "customers": ["203.0.113.0/24", "2001:db8::/32"]})
 PROXIES, CUSTOMERS = GROUPS["proxies"], GROUPS["customers"]
 GREETING = b"220 mail.example.org ESMTP ready\r\n"
@@ -271,17 +272,40 @@ def test_a_port_that_closes_closes_those_that_wait(door: Door) -> None:
 # Who is not even connected
 
 
-def test_a_client_with_too_many_connections_is_turned_away_where_no_proxy_and_no_group_must_be_asked(
-    rig: SmtpRig,
-) -> None:
+def test_a_client_with_too_many_connections_is_turned_away(rig: SmtpRig) -> None:
     rig.clients.limits = ClientLimits(0, 1, 0)
     rig.greeted(STRANGER)
-    assert Door(rig).entrance.turn_away(STRANGER).startswith(b"421 4.7.0 Too many connections")
-    assert Door(rig).entrance.turn_away(MEMBER) == b""
-    assert Door(rig, access=CUSTOMERS).entrance.turn_away(STRANGER) == b""
-    assert Door(rig, proxies=PROXIES).entrance.turn_away(STRANGER) == b""
+    entrance = Door(rig).entrance
+    assert entrance.is_suspect(STRANGER)
+    assert entrance.turn_away(STRANGER).startswith(b"421 4.7.0 Too many connections")
+    assert not entrance.is_suspect(MEMBER)
 
 
-def test_a_service_that_refuses_nobody_so_turns_nobody_away(rig: SmtpRig) -> None:
+def test_neither_a_proxy_nor_who_has_no_access_is_turned_away(rig: SmtpRig) -> None:
+    rig.clients.limits = ClientLimits(0, 1, 0)
+    for client in (STRANGER, OTHER, PROXY):
+        rig.greeted(client)
+    for entrance, suspects in (
+        (Door(rig).entrance, {STRANGER, OTHER, PROXY}),
+        (Door(rig, access=CUSTOMERS).entrance, {STRANGER}),
+        (Door(rig, proxies=PROXIES).entrance, {STRANGER, OTHER}),
+    ):
+        assert {client for client in (STRANGER, OTHER, PROXY) if entrance.is_suspect(client)} == suspects
+
+
+def test_while_the_server_goes_down_nobody_is_a_suspect(rig: SmtpRig) -> None:
+    rig.clients.limits = ClientLimits(0, 1, 0)
+    rig.greeted(STRANGER)
+    rig.factory.is_draining = True
+    assert not Door(rig).entrance.is_suspect(STRANGER)
+
+
+def test_a_suspect_whose_other_connection_has_ended_is_let_in(rig: SmtpRig) -> None:
+    rig.clients.limits = ClientLimits(0, 1, 0)
+    rig.greeted(STRANGER).lose()
+    assert Door(rig).entrance.turn_away(STRANGER) == b""
+
+
+def test_a_service_that_refuses_nobody_so_suspects_nobody(rig: SmtpRig) -> None:
     entrance = Entrance(Factory(), EntranceRules(), Log(), rig.clock)
-    assert entrance.turn_away(STRANGER) == b""
+    assert not entrance.is_suspect(STRANGER)

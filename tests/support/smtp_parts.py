@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from kms.domain.account import Account
 from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer
 from kms.service.mailboxes import MailboxUsage
-from kms.service.smtp_listener import SmtpConnection
+from kms.service.smtp_connection import SmtpConnection
 from tests.support.fakes import FakeResolver
 
 SERVER = "192.168.1.1"

@@ -60,7 +60,8 @@ from kms.service.relay_check import RelayCheck
 from kms.service.relay_windows import RelayWindows
 from kms.service.security_log import SecurityLog
 from kms.service.sender_check import SenderCheck
-from kms.service.smtp_listener import SmtpFactory, SmtpServiceRules
+from kms.service.smtp_listener import SmtpFactory
+from kms.service.smtp_service_rules import SmtpServiceRules
 from kms.service.trace_fields import TraceFields
 from kms.store import decisions
 from kms.store.accounts import add_account, add_alias
