@@ -19,7 +19,8 @@ def attack(
     """Run all attackers; tell what each saw when all have done their worst; hold on until it is enough."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    os.nice(19)  # attackers have machines of their own; here they must not take the server its processor
+    # attackers have machines of their own: here they must not take the server its processor
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     asyncio.run(_attack(target, is_enough, answer))
 
 
