@@ -25,7 +25,7 @@ from kms.domain.address_group import ClientAddress
 
 _R = TypeVar("_R")
 _MOST_WAITING = 400  # some seconds of hashing
-_NICENESS = 10
+_NICENESS = 10  # where there are fewer processors than threads, mail comes first
 
 
 class LoginsBusy(Exception):
@@ -33,24 +33,16 @@ class LoginsBusy(Exception):
 
 
 class HashingThread(threading.Thread):
-    """A thread that gives the processor back at once when another one of this process needs it."""
+    """A thread to which the system gives the processor only when the others leave some of it (nice(2)).
+
+    Not SCHED_IDLE: where other programs leave no processor at all, it could wait a second while it holds the
+    interpreter's lock, and everybody with it.
+    """
 
     def run(self) -> None:
         """See `threading.Thread`."""
-        _give_way()
+        os.nice(_NICENESS)  # on Linux: of this thread alone
         super().run()
-
-
-def _give_way() -> None:
-    """Let other threads have the processor before the calling one (on Linux these calls mean a thread).
-
-    A nice thread may first finish its share of some milliseconds; one for idle times may not, but gets next to
-    nothing where the others leave none of the only processor.
-    """
-    if (os.cpu_count() or 1) > 1:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(_NICENESS)
 
 
 class HashingPool(ThreadPool):
