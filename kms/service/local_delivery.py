@@ -30,7 +30,7 @@ from kms.store.maildir import MailboxDelivery
 
 _GATHER_SECONDS = 0.01
 _BUSY_BATCH = 10  # so many at once say that much mail comes in
-_BUSY_SECONDS = 0.04  # then each batch waits: its two syncs hold up the commits of the queue
+_BUSY_SECONDS = 0.1  # then each batch waits: its two syncs hold up the commits of the queue
 _MOST_IN_A_BATCH = 500
 _HEADER_OCTETS = 256 * 1024
 WHERE = "local"
