@@ -5,7 +5,8 @@ count by the monotonic one.
 
 The stock loop wraps every read and write in a copied log context and a call through the context tracker, only to know
 whose log prefix to print. kms logs by namespaces of its own. Whatever is more than a plain read is left to the stock
-reactor's `_doReadOrWrite`. See docs/decisions/0006.
+reactor's `_doReadOrWrite`. What a TCP connection has received is fetched by a short call (short_call.py). See
+docs/decisions/0006 and 0010.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from typing import Any
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.main import installReactor
+from twisted.internet.tcp import Connection
 from twisted.python import log
 
 from kms.service.accepting_port import AcceptingPort
 from kms.service.clock import monotonic_seconds
+from kms.service.short_call import receive_at_once
+
+_READ_PLAIN = Connection.doRead
 
 _SWITCH_SECONDS = 0.001
 """How long another thread waits for the interpreter while the reactor has work without end. With the usual 5 ms for
@@ -51,8 +56,12 @@ class ThinEPollReactor(EPollReactor):
 
     def _read(self, selectable: Any) -> None:
         """The commonest event by far: something to read, and nothing else."""
+        read = selectable.doRead
+        data = b""
+        if getattr(read, "__func__", None) is _READ_PLAIN:
+            data = receive_at_once(selectable.fileno())
         try:
-            why = selectable.doRead()
+            why = selectable._dataReceived(data) if data else read()
         except BaseException as error:
             log.err()
             why = error

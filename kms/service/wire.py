@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.internet.tcp import Connection
 
+from kms.service.short_call import send_at_once
 from kms.store.fault import Step, reach
 
 _DONE = ConnectionDone()
@@ -37,11 +38,10 @@ def send_now(transport: Any, data: bytes) -> None:
     if not _is_free(transport):
         transport.write(data)
         return
-    try:
-        sent = transport.socket.send(data)
-    except OSError:
-        sent = 0  # it takes nothing now, or is lost: an ordinary write lets the reactor find out which
-    if sent < len(data):
+    sent = send_at_once(transport.fileno(), data)
+    if sent < len(
+        data
+    ):  # it takes no more now, or is lost: an ordinary write lets the reactor find out which
         transport.write(data[sent:])
     reach(Step.REPLY_SENT)
 
