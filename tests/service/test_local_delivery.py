@@ -244,9 +244,10 @@ class TestBatches:
         rig.mailboxes.is_held = False
         rig.mailboxes.held.pop()()
         assert rig.mailboxes.batches == [20]
-        rig.reactor.advance(0.03)
+        rig.reactor.advance(0.09)
         rig.deliver(BOB, number=22)
-        rig.reactor.advance(0.01)
+        assert rig.mailboxes.batches == [20]
+        rig.reactor.advance(0.02)
         assert rig.mailboxes.batches == [20, 2]
         assert len(rig.outcomes) == 22
 
@@ -257,6 +258,7 @@ class TestBatches:
         rig.run()
         assert rig.mailboxes.batches == [500]
         rig.mailboxes.held.pop()()
+        rig.reactor.advance(0.1)
         assert rig.mailboxes.batches == [500, 1]
 
 
