@@ -81,7 +81,7 @@ not start with such a file (exit status 78), and a reload of one changes nothing
 
 Keys marked ° have no effect yet: a value that asks for something costs a warning at the start, or is refused
 where ignoring it would weaken a protection or misdirect mail. Keys marked * need a restart; for all others a
-reload (SIGHUP or `kmsctl reload`) is enough.
+reload (SIGHUP or `kmsctl reload`) is enough, which names those that have changed and wait for the restart.
 """
 
 _SAMPLE_HEAD = """\

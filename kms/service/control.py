@@ -269,7 +269,7 @@ class Control:
         return await describe_status(self._server, self._started_at)
 
     async def reload(self) -> Facts:
-        """Read the configuration anew; `warnings` names keys without effect. Raises ReloadRefused."""
+        """Read the configuration anew; `warnings` names keys without effect, or not yet. Raises ReloadRefused."""
         problems = self._reload()
         if problems:
             raise ReloadRefused(problems)

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.application import service
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.error import CannotListenError
@@ -24,6 +25,7 @@ from twisted.logger import Logger
 
 from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
+from kms.config.restart import find_waiting_keys
 from kms.config.settings import Settings
 from kms.policy.relay import RelayMode
 from kms.service.accepting_port import raise_descriptor_limit
@@ -64,6 +66,7 @@ class MailServer(service.Service):
 
     def __init__(self, settings: Settings, path: Path, reactor: Any, is_foreground: bool) -> None:
         self._path = path
+        self._started_with = settings
         self._reactor = reactor
         self._is_foreground = is_foreground
         self._clock = SystemClock(reactor)
@@ -215,7 +218,7 @@ class MailServer(service.Service):
         """Read the configuration anew; one that is wrong changes nothing.
 
         Returns:
-            The problems; empty when the configuration is in force.
+            The problems; empty when the configuration is in force. What waits for a restart is among its warnings.
         """
         try:
             settings = load_settings(self._path)
@@ -226,7 +229,8 @@ class MailServer(service.Service):
             return tuple(str(problem) for problem in error.problems)
         except (OSError, TlsFilesError) as error:
             return (str(error),)
-        self.app.use(settings)
+        waiting = find_waiting_keys(self._started_with, settings)
+        self.app.use(attrs.evolve(settings, warnings=(*settings.warnings, *waiting)))
         self._tell_of_open_relay()
         self._tell_of_useless_dane()
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
@@ -237,8 +241,11 @@ class MailServer(service.Service):
         problems = self.reload()
         for problem in problems:
             self._log.error("reload: {problem}", problem=problem)
-        if not problems:
-            self._log.info("reloaded {path}", path=self._path)
+        if problems:
+            return
+        for warning in self.app.settings.warnings:
+            self._log.warn("reload: {warning}", warning=warning)
+        self._log.info("reloaded {path}", path=self._path)
 
     # Stop
 

@@ -147,7 +147,7 @@ def _deliver(drafts: list[_Draft], file_system: OwnFileSystem | None) -> None:
         _sync_folders(drafts)
         return
     sync_all = functools.partial(_sync_all, drafts, file_system)
-    _take_steps(drafts, _write, _close)
+    _take_steps(drafts, _write_and_close)
     if sync_all():
         _take_steps(drafts, _rename)
         sync_all()
@@ -232,6 +232,11 @@ def _write(draft: _Draft) -> None:
         _write_all(draft.descriptor, b"\n")
         draft.octets += 1
         draft.newlines += 1
+
+
+def _write_and_close(draft: _Draft) -> None:
+    _write(draft)
+    _close(draft)
 
 
 def _start_write_back(draft: _Draft) -> None:

@@ -190,6 +190,24 @@ class TestAStart:
         entrance: Any = next(factory for port, factory, *_ in ground.reactor.tcpServers if port == 465)
         assert type(entrance.factory).__name__ == "TLSMemoryBIOFactory"
 
+    def test_warns_of_what_waits_for_a_restart_until_it_stands_as_at_the_start(self, ground: Ground) -> None:
+        server = ground.start()
+        ground.configure("[dns]\nnameservers = 192.0.2.53\n")
+        for _ in range(2):
+            assert server.reload() == ()
+            assert "[dns] nameservers has changed and needs a restart" in server.app.settings.warnings
+        ground.configure("")
+        assert server.reload() == ()
+        assert server.app.settings.warnings == ()
+
+    def test_by_sighup_logs_its_warnings(self, ground: Ground) -> None:
+        ground.start()
+        ground.configure("[dns]\nnameservers = 192.0.2.53\n")
+        with capturedLogs() as events:
+            signal.raise_signal(signal.SIGHUP)
+            ground.reactor.until(lambda: any("reloaded" in str(event.get("log_format")) for event in events))
+        assert any("nameservers" in str(event.get("warning")) for event in events)
+
     def test_warns_loudly_of_an_open_relay(self, ground: Ground) -> None:
         ground.configure("[relay]\nmode = open\ni_know_this_is_an_open_relay = yes\n")
         with capturedLogs() as events:

@@ -48,6 +48,21 @@ def test_files_are_synced_before_they_are_renamed_and_folders_after(watched: Any
     assert (watched.folder / "new" / "0.AR1.h,S=12,W=15").read_bytes() == b"H: 1\n\nhello\n"
 
 
+def test_no_file_stays_open_while_the_others_are_written(
+    watched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors = []
+    write = os.write
+
+    def note(descriptor: int, data: memoryview) -> int:
+        descriptors.append(descriptor)
+        return write(descriptor, data)
+
+    monkeypatch.setattr("kms.store.maildir.os.write", note)
+    assert deliver(watched, 20) == [None] * 20
+    assert len(set(descriptors)) == 1  # the system gives the lowest free number
+
+
 def test_where_the_files_cannot_be_synced_nothing_is_delivered(watched: Any) -> None:
     watched.faults = [OSError(errno.EIO, "I/O error")]
     assert all(isinstance(result, OSError) for result in deliver(watched))
