@@ -155,7 +155,12 @@ class LocalDelivery:
             self._log.failure("A batch of local deliveries failed", result)
             result = [OSError("the batch failed")] * len(batch)
         for (item, _), error in zip(batch, result, strict=True):
-            item.done(item, _DELIVERED if error is None else self._trouble(item, error))
+            try:
+                item.done(item, _DELIVERED if error is None else self._trouble(item, error))
+            except (
+                Exception
+            ):  # the others are to be told; this one is found in its mailbox when it is tried again
+                self._log.failure("A local delivery could not be recorded")
         self._next_batch(len(batch))
         self._tell_drained()
 

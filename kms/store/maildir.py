@@ -31,8 +31,7 @@ from kms.store.write_back import start_write_back
 
 FOLDERS = ("tmp", "new", "cur")
 _MAX_COMPONENT = 200
-_MOST_OPEN_FILES = 256  # where each is synced by itself
-_MOST_AT_ONCE = 1000  # where one call syncs all of them, and none stays open
+_MOST_OPEN_FILES = 48  # of a batch, where each is synced by itself
 _NOT_IN_COMPONENT = re.compile(rb"[^a-z0-9._-]|^\.")
 _NOT_IN_NAME = str.maketrans(dict.fromkeys("/:,\0", "_"))
 _EXTENSIONS = re.compile(r"(?:,[A-Z]=[^,]*)+\Z")
@@ -101,7 +100,7 @@ def deliver_batch(
         For each item, in order: None when it is in the mailbox and on disk, else what went wrong.
     """
     results: list[OSError | None] = []
-    most = _MOST_OPEN_FILES if file_system is None else _MOST_AT_ONCE
+    most = _MOST_OPEN_FILES if file_system is None else max(len(items), 1)
     for start in range(0, len(items), most):
         drafts = [_Draft(item) for item in items[start : start + most]]
         try:

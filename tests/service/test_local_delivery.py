@@ -261,6 +261,22 @@ class TestBatches:
         rig.reactor.advance(0.1)
         assert rig.mailboxes.batches == [500, 1]
 
+    def test_tell_everybody_else_when_one_outcome_cannot_be_taken(self, rig: Rig) -> None:
+        def fail(_: LocalRecipient, outcome: Outcome) -> None:
+            raise RuntimeError("a fault of ours")
+
+        recipient = Recipient(1, ALICE, ALICE)
+        entry = QueueEntry(31, Envelope(FAR, (recipient,)), START, 1, START)
+        rig.local.deliver(LocalRecipient(entry, recipient, InlineContent(MESSAGE), fail))
+        rig.deliver(BOB)
+        with capturedLogs() as logs:
+            rig.run()
+        assert "could not be recorded" in str(logs)
+        assert [mailbox for mailbox, _ in rig.outcomes] == [BOB]
+        rig.deliver(ALICE, number=33)
+        rig.run()
+        assert [mailbox for mailbox, _ in rig.outcomes] == [BOB, ALICE]
+
 
 class TestDraining:
     def test_of_an_idle_server_ends_at_once(self, rig: Rig) -> None:
