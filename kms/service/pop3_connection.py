@@ -169,8 +169,7 @@ class Pop3Connection(Protocol):
                 if event is not None and not self._is_over:
                     await self._answer(event)
                 elif is_idle:
-                    if self._has_heard_all and not self._is_over:
-                        self._close()
+                    self._close_if_done()
                     return
                 elif self._session.has_commands:
                     await turns.next()
@@ -313,6 +312,10 @@ class Pop3Connection(Protocol):
         if logout is not None and mailbox is not None:
             logout()
             self._service.log.ended(mailbox.login, self._client, self._deleted)
+
+    def _close_if_done(self) -> None:
+        if self._has_heard_all and not self._is_over:
+            self._close()
 
     def _close(self) -> None:
         """Close when all is sent; `check_time` cuts what takes too long."""

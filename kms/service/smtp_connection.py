@@ -161,16 +161,21 @@ class SmtpConnection(Protocol):
         if not self._waits:
             if has_spoken or has_moved:
                 self._await_client()
-            if self.factory.is_draining:
-                self.factory.session_paused(self)
+            if self._has_heard_all or self.factory.is_draining:
+                self._end_if_done(has_spoken)
             if has_spoken and session.buffered_octets and not self._is_stalled:
                 self._waits = True  # thousands of commands in a row let other sessions go first
                 self._turns = self._turns or Turns(self.factory.clock)
                 self._turns.next().addCallback(self._answered)
             else:
                 self._turns = None
-                if self._has_heard_all and not self._is_stalled and not self._is_shut:
-                    self._shut()
+
+    def _end_if_done(self, has_spoken: bool) -> None:
+        """End where nothing more is to come: while draining, or when all was heard and all is answered."""
+        self.factory.session_paused(self)
+        may_go_on = self._is_stalled or (has_spoken and self.session.buffered_octets)
+        if self._has_heard_all and not may_go_on and not self._is_shut:
+            self._shut()
 
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:
