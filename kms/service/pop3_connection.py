@@ -3,7 +3,8 @@
 Promises: replies in order, one write for each; a client that does not read is not answered until it does, and
 one that sends more than it lets us answer is not read. A mailbox is given back before the last reply, so that
 a client may come again at once; and always when the connection is lost, also when that is while the login is
-being proved. An error in the middle of a message cuts the connection: it never looks like the message's end.
+being proved. Who closes its sending side gets all its answers first. An error in the middle of a message cuts
+the connection: it never looks like the message's end.
 
 Flow: made by pop3_listener.py; a login goes to portal.py; files are read by mailboxes.py in its thread.
 """

@@ -1,8 +1,8 @@
 """Carries bytes and events between a transport and an SMTP session.
 
 Promises: replies leave in the order of the commands, whatever waits; a client that floods or does not read is
-not read from. It has no timer: smtp_listener.py watches the deadlines. No decision is made here: the reception
-answers the events.
+not read from; one that has closed its sending side gets all its answers first. It has no timer: smtp_listener.py
+watches the deadlines. No decision is made here: the reception answers the events.
 """
 
 from __future__ import annotations

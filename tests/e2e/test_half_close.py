@@ -3,9 +3,11 @@
 import os
 import re
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -144,8 +146,31 @@ def test_over_pop3_quit_deletes_and_the_mere_end_does_not(start_kms: StartKms) -
     assert len(kms.messages(ALICE)) == 1
     assert ask_pop3(kms, b"STAT\r\nQUIT\r\n") == ["+OK"] * 5
     wait_until(lambda: not clients_of(kms))
-    log = kms.log()
-    assert re.findall(r"pop3d\[\d+\]: (login|logout):", log) == ["login", "logout"] * 4
+    kms.wait_for_log("mail", ": logout: ", times=4)
+    assert re.findall(r"pop3d\[\d+\]: (login|logout):", kms.log()) == ["login", "logout"] * 4
+
+
+def end_input(client: socket.socket) -> None:
+    """Shut the sending side down, also beneath TLS, and wait until the server closes."""
+    client.shutdown(socket.SHUT_WR)
+    with suppress(ConnectionResetError):
+        while client.recv(4096):
+            pass
+
+
+def test_inside_tls_the_end_of_the_input_is_the_end(start_kms: StartKms) -> None:
+    kms = start_kms(users=(ALICE,))
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    raw = socket.create_connection((kms.host, kms.submissions), 10, (STRANGER, 0))
+    with context.wrap_socket(raw) as client:
+        assert client.recv(100).startswith(b"220 ")
+        client.sendall(HELLO[:-2])
+        end_input(client)
+    with socket.create_connection((kms.host, kms.submissions), 10, (STRANGER, 0)) as client:
+        client.sendall(b"\x16\x03\x01\x02\x00\x01\x00")  # the beginning of a handshake
+        end_input(client)
+    wait_until(lambda: is_nobody_there(kms), what=kms.everything)
 
 
 def test_a_handshake_that_cannot_come_is_not_awaited(start_kms: StartKms) -> None:
