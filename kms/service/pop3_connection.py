@@ -3,7 +3,8 @@
 Promises: replies in order, one write for each; a client that does not read is not answered until it does, and
 one that sends more than it lets us answer is not read. A mailbox is given back before the last reply, so that
 a client may come again at once; and always when the connection is lost, also when that is while the login is
-being proved. An error in the middle of a message cuts the connection: it never looks like the message's end.
+being proved. Who closes its sending side gets all its answers first. An error in the middle of a message cuts
+the connection: it never looks like the message's end.
 
 Flow: made by pop3_listener.py; a login goes to portal.py; files are read by mailboxes.py in its thread.
 """
@@ -11,40 +12,37 @@ Flow: made by pop3_listener.py; a login goes to portal.py; files are read by mai
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import attrs
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kms.domain.address_group import ClientAddress, parse_client_address
+from kms.domain.address_group import parse_client_address
 from kms.protocol.pop3_events import (
     DeletionRequested,
     Event,
     LoginOffered,
     LoginRefusal,
     MessageRequested,
-    Pop3ServerSettings,
     TlsRequested,
 )
 from kms.protocol.pop3_server import Pop3ServerSession
 from kms.protocol.sasl import VerifierWanted
 from kms.service.channel_bindings import read_bindings
-from kms.service.clock import Clock, Turns
+from kms.service.clock import Turns
 from kms.service.hashing_queue import LoginsBusy
 from kms.service.login_checker import Login
 from kms.service.login_delay import LoginTooSoon
 from kms.service.login_guard import LoginRefused
 from kms.service.mailboxes import MailboxInUse, MessageReader, OpenMailbox
-from kms.service.pop3_log import Pop3Log
-from kms.service.portal import IMailboxAvatar, LoginPortal
+from kms.service.pop3_service import Pop3Service
+from kms.service.portal import IMailboxAvatar
 from kms.service.tls import describe
 from kms.service.wire import close_now, send_now
 from kms.store.maildir_listing import MessageGone
@@ -56,38 +54,7 @@ HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify mus
 _log = Logger(namespace="kms.pop3")
 
 
-@attrs.define(eq=False)
-class Pop3Service:
-    """What the connections of one port share.
-
-    Attributes:
-        settings: what new sessions say; a reload replaces it.
-        portal: proves logins and opens mailboxes; its avatars are of `OpenMailbox`.
-        tls: makes TLS connections for STLS; None does not offer it.
-        is_tls_at_once: the port speaks TLS from the first octet.
-        idle_timeout: RFC 1939 3 wants 10 minutes at least.
-        may_send_plain_passwords: says of an address whether it may log in without TLS.
-        log: gets the logins.
-        clock: for the idle time-out.
-        is_draining: no more commands are obeyed.
-        connection_made: called with each new connection.
-        connection_lost: called with each that is gone.
-    """
-
-    settings: Pop3ServerSettings
-    portal: LoginPortal
-    tls: IOpenSSLServerConnectionCreator | None
-    is_tls_at_once: bool
-    idle_timeout: timedelta
-    may_send_plain_passwords: Callable[[ClientAddress], bool]
-    log: Pop3Log
-    clock: Clock
-    connection_made: Callable[[Pop3Connection], None]
-    connection_lost: Callable[[Pop3Connection], None]
-    is_draining: bool = False
-
-
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Pop3Connection(Protocol):
     """One client's connection. As a producer it learns from the transport whether the client reads."""
 
@@ -98,6 +65,7 @@ class Pop3Connection(Protocol):
         self._is_busy = self._is_over = False  # busy: the pump runs, or waits
         self._is_blocked = False  # the client does not read
         self._is_deaf = False  # we do not read
+        self._has_heard_all = False  # the client sends no more
         self._closing_at: float | None = None
         self._writable: Deferred[None] | None = None
         self._mailbox: OpenMailbox | None = None
@@ -131,6 +99,14 @@ class Pop3Connection(Protocol):
         self._session.receive_data(data)
         self.wake_up()
         self._balance()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more, but may listen: obey what it has said, then close. QUIT alone deletes."""
+        self._has_heard_all = True
+        self.wake_up()
+
+    def writeConnectionLost(self) -> None:
+        """Never called: we close both ways at once."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the mailbox back; what is marked as deleted stays."""
@@ -194,6 +170,7 @@ class Pop3Connection(Protocol):
                 if event is not None and not self._is_over:
                     await self._answer(event)
                 elif is_idle:
+                    self._close_if_done()
                     return
                 elif self._session.has_commands:
                     await turns.next()
@@ -245,6 +222,8 @@ class Pop3Connection(Protocol):
                 await self._log_in(event)
             case VerifierWanted(user):
                 await self._fetch_verifier(user)
+            case TlsRequested() if self._has_heard_all:
+                self._close()  # no handshake can come
             case TlsRequested():
                 self._start_tls()
             case MessageRequested(number):
@@ -334,6 +313,10 @@ class Pop3Connection(Protocol):
         if logout is not None and mailbox is not None:
             logout()
             self._service.log.ended(mailbox.login, self._client, self._deleted)
+
+    def _close_if_done(self) -> None:
+        if self._has_heard_all and not self._is_over:
+            self._close()
 
     def _close(self) -> None:
         """Close when all is sent; `check_time` cuts what takes too long."""

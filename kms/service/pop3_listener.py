@@ -17,9 +17,10 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from kms.domain.address_group import ClientAddress, parse_client_address
 from kms.protocol.pop3_events import Pop3ServerSettings
 from kms.service.clock import Clock
-from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection, Pop3Service
+from kms.service.pop3_connection import HASTY_CLOSING_SECONDS, Pop3Connection
 from kms.service.pop3_gate import Pop3Gate, TurnedAway
 from kms.service.pop3_log import Pop3Log
+from kms.service.pop3_service import Pop3Service
 from kms.service.portal import LoginPortal
 
 _SWEEP_SECONDS = 5.0

@@ -1,8 +1,8 @@
 """Carries bytes and events between a transport and an SMTP session.
 
 Promises: replies leave in the order of the commands, whatever waits; a client that floods or does not read is
-not read from. It has no timer: smtp_listener.py watches the deadlines. No decision is made here: the reception
-answers the events.
+not read from; one that has closed its sending side gets all its answers first. It has no timer: smtp_listener.py
+watches the deadlines. No decision is made here: the reception answers the events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,7 +37,7 @@ _CLOSING_SECONDS = 10.0
 HASTY_CLOSING_SECONDS = 0.5  # at shutdown: who does not answer close_notify must not hold the process
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class SmtpConnection(Protocol):
     """One client's connection. As a push producer it learns when the client does not read."""
 
@@ -55,6 +55,7 @@ class SmtpConnection(Protocol):
         self._waits = False
         self._is_pumping = self._is_stalled = self._is_shut = False
         self._is_reading = True
+        self._has_heard_all = False
 
     # Called by Twisted
 
@@ -87,7 +88,7 @@ class SmtpConnection(Protocol):
         self.session.greet(greeting)
         self._await_client()
         self._flush()
-        if self.session.buffered_octets:  # it talked before it was greeted
+        if self.session.buffered_octets or self._has_heard_all:  # it talked before it was greeted
             self._pump()
             self._balance()
 
@@ -99,6 +100,20 @@ class SmtpConnection(Protocol):
             self._pump()
         if self._waits or self._is_stalled or not self._is_reading:
             self._balance()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more, but may listen: answer what it has sent, then close.
+
+        Whoever closes altogether comes this way too, mostly with nothing under way.
+        """
+        self._has_heard_all = True
+        if not self._received_octets:
+            self._shut()  # also before the greeting: it asks nothing
+        elif not self._waits and not self._is_stalled:
+            self._pump()
+
+    def writeConnectionLost(self) -> None:
+        """Never called: we close both ways at once."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget what was not finished; what the client had sent ahead is not carried out any more."""
@@ -146,8 +161,8 @@ class SmtpConnection(Protocol):
         if not self._waits:
             if has_spoken or has_moved:
                 self._await_client()
-            if self.factory.is_draining:
-                self.factory.session_paused(self)
+            if self._has_heard_all or self.factory.is_draining:
+                self._end_if_done(has_spoken)
             if has_spoken and session.buffered_octets and not self._is_stalled:
                 self._waits = True  # thousands of commands in a row let other sessions go first
                 self._turns = self._turns or Turns(self.factory.clock)
@@ -155,9 +170,17 @@ class SmtpConnection(Protocol):
             else:
                 self._turns = None
 
+    def _end_if_done(self, has_spoken: bool) -> None:
+        """End where nothing more is to come: while draining, or when all was heard and all is answered."""
+        self.factory.session_paused(self)
+        may_go_on = self._is_stalled or (has_spoken and self.session.buffered_octets)
+        if self._has_heard_all and not may_go_on and not self._is_shut:
+            self._shut()
+
     def _take(self, event: Event) -> None:
         if type(event) is TlsRequested:
-            self._start_tls()
+            if not self._has_heard_all:  # else no handshake can come
+                self._start_tls()
             return
         answer = self.factory.reception.answer(self.visit, event)
         if answer is None:
@@ -203,7 +226,7 @@ class SmtpConnection(Protocol):
         if must_wait and self._is_reading:
             self._is_reading = False
             self.transport.pauseProducing()
-        elif not must_wait and not self._is_reading:
+        elif not must_wait and not self._is_reading and not self._has_heard_all:
             self._is_reading = True
             self.transport.resumeProducing()
 

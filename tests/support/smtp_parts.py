@@ -244,6 +244,11 @@ class Client:
             said += more
         return said.decode("utf-8").splitlines()
 
+    def end_input(self) -> None:
+        """Send no more, but listen; a client that closes altogether looks the same at first."""
+        self.connection.readConnectionLost()
+        self.close_with_server()
+
     def lose(self) -> None:
         """The connection is over."""
         if not self.is_lost:

@@ -33,6 +33,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "fail2ban-regex": "fail2ban",
     "nmap": "nmap",
+    "nc.openbsd": "netcat-openbsd",
     "strace": "strace",
     "testssl": "testssl.sh",
     "mshow": "mblaze",
