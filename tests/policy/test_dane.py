@@ -35,17 +35,17 @@ def test_a_whole_certificate_and_a_whole_key_are_usable_each_with_its_own_select
 @pytest.mark.parametrize(
     "data",
     [
-        b"no key",
-        ROOT.public_key[:-1],
-        ROOT.public_key[:1],
-        ROOT.public_key[:2],
-        ROOT.public_key + b"\0",
-        ROOT.public_key * 2,
-        b"\x31" + ROOT.public_key[1:],
-        b"\x30\xff" + bytes(200),
-        b"\x30\x00",
-        b"\x30\x02\x30\x00",
-        b"\x30\x03\x30\x00\x03",
+        pytest.param(b"no key", id="text"),
+        pytest.param(ROOT.public_key[:-1], id="cut short"),
+        pytest.param(ROOT.public_key[:1], id="a tag"),
+        pytest.param(ROOT.public_key[:2], id="a tag and a length"),
+        pytest.param(ROOT.public_key + b"\0", id="an octet more"),
+        pytest.param(ROOT.public_key * 2, id="two keys"),
+        pytest.param(b"\x31" + ROOT.public_key[1:], id="another tag"),
+        pytest.param(b"\x30\xff" + bytes(200), id="a length without end"),
+        pytest.param(b"\x30\x00", id="empty"),
+        pytest.param(b"\x30\x02\x30\x00", id="no bits"),
+        pytest.param(b"\x30\x03\x30\x00\x03", id="bits cut short"),
     ],
 )
 def test_one_that_should_have_a_key_whole_and_has_none_is_unusable(data: bytes) -> None:
