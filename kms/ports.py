@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kms.domain.content import Content
-from kms.domain.dns_answer import AddressAnswer, MxAnswer, NamesAnswer, TextAnswer, TlsaAnswer
+from kms.domain.dns_answer import AddressAnswer, AliasAnswer, MxAnswer, NamesAnswer, TextAnswer, TlsaAnswer
 from kms.domain.envelope import Envelope, Recipient
 from kms.domain.next_hop import NextHop
 from kms.domain.outcome import Outcome
@@ -41,6 +41,10 @@ class Resolver(Protocol):
 
     async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
         """Find the TLSA records of a TCP port of `host` (RFC 6698 3), CNAMEs followed."""
+        ...
+
+    async def lookup_alias(self, name: str) -> AliasAnswer:
+        """Find the CNAME record of `name`, and follow it no further."""
         ...
 
 

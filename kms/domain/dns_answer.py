@@ -69,6 +69,19 @@ class Addresses:
 
 
 @attrs.frozen
+class Alias:
+    """The CNAME record of a name: the first step of a chain alone.
+
+    Attributes:
+        target: what the name is an alias of, lower-case without trailing dot.
+        is_secure: as with `MailExchangers`, whatever is known of the target.
+    """
+
+    target: str
+    is_secure: bool = False
+
+
+@attrs.frozen
 class HostNames:
     """The PTR records of an address, lower-case without trailing dot; never empty."""
 
@@ -110,3 +123,4 @@ AddressAnswer = Addresses | Nothing
 NamesAnswer = HostNames | Nothing
 TextAnswer = Texts | Nothing
 TlsaAnswer = TlsaRecords | Nothing
+AliasAnswer = Alias | Nothing

@@ -1,7 +1,7 @@
 """Which TLSA records count for mail, and whether a certificate is what one of them says (RFC 7672, RFC 7671).
 
-Pure: certificates come as octets. Chains, names and dates of DANE-TA(2) are the business of
-service/dane_verifier.py.
+Pure: certificates come as octets, and of what stands in a record whole only the outermost shape is looked at. Chains,
+names and dates of DANE-TA(2) are the business of service/dane_verifier.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,15 @@ _DIGESTS: dict[int, Callable[[bytes], bytes]] = {
     SHA2_512: lambda octets: hashlib.sha512(octets).digest(),
 }
 _DIGEST_OCTETS = {SHA2_256: 32, SHA2_512: 64}
+_SEQUENCE, _BIT_STRING = 0x30, 0x03
+_SHAPES = {
+    WHOLE_CERTIFICATE: [
+        _SEQUENCE,
+        _SEQUENCE,
+        _BIT_STRING,
+    ],  # RFC 5280 4.1: to be signed, algorithm, signature
+    PUBLIC_KEY: [_SEQUENCE, _BIT_STRING],  # algorithm, key
+}
 
 
 def choose_usable(records: Sequence[TlsaRecord]) -> tuple[TlsaRecord, ...]:
@@ -27,8 +36,8 @@ def choose_usable(records: Sequence[TlsaRecord]) -> tuple[TlsaRecord, ...]:
 
     Returns:
         Those with DANE-TA(2) or DANE-EE(3) (RFC 7672 3.1.3), a known selector and matching type, and data of the
-        right length. Of a usage's and selector's digests only the strongest kind counts, whatever else the weaker
-        ones say (RFC 7671 9).
+        right length, or the shape of a certificate or a key where that stands there whole. Of a usage's and
+        selector's digests only the strongest kind counts, whatever else the weaker ones say (RFC 7671 9).
     """
     known = [record for record in records if _is_usable(record)]
     strongest: dict[tuple[int, int], int] = {}
@@ -57,5 +66,23 @@ def _is_usable(record: TlsaRecord) -> bool:
     if record.usage not in (DANE_TA, DANE_EE) or record.selector not in (WHOLE_CERTIFICATE, PUBLIC_KEY):
         return False
     if record.matching == EXACT:
-        return bool(record.data)
+        outer = _split_der(record.data)
+        return [tag for tag, _ in outer] == [_SEQUENCE] and (
+            [tag for tag, _ in _split_der(outer[0][1])] == _SHAPES[record.selector]
+        )
     return _DIGEST_OCTETS.get(record.matching) == len(record.data)
+
+
+def _split_der(octets: bytes) -> list[tuple[int, bytes]]:
+    """Take DER elements that follow each other apart: tag and content of each; none where one is cut short."""
+    elements = []
+    while octets:
+        head, size = 2, int.from_bytes(octets[1:2])
+        if size & 0x80:
+            head += size & 0x7F
+            size = int.from_bytes(octets[2:head])
+        if len(octets) < head + size:
+            return []
+        elements.append((octets[0], octets[head : head + size]))
+        octets = octets[head + size :]
+    return elements

@@ -14,8 +14,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import attrs
 import dns.asyncresolver
@@ -32,9 +31,10 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    Alias,
+    AliasAnswer,
     HostNames,
     LookupFailed,
-    MailExchanger,
     MailExchangers,
     MxAnswer,
     NamesAnswer,
@@ -43,11 +43,11 @@ from kms.domain.dns_answer import (
     TextAnswer,
     Texts,
     TlsaAnswer,
-    TlsaRecord,
     TlsaRecords,
 )
 from kms.domain.private_address import parse_address
 from kms.service.dns_backend import NetworkReactor, TwistedBackend
+from kms.service.dns_records import Answer, merge_addresses, print_name, read_records
 
 MAX_ALIASES = 8
 MAX_CACHED_ANSWERS = 4096
@@ -59,8 +59,6 @@ MAX_TTL_SECONDS = 3600.0
 MAX_NEGATIVE_TTL_SECONDS = 300.0
 FAILURE_TTL_SECONDS = 30.0
 
-_Answer = MxAnswer | AddressAnswer | NamesAnswer | TextAnswer | TlsaAnswer
-_Records = MailExchangers | Addresses | HostNames | Texts | TlsaRecords
 _Key = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
@@ -90,7 +88,7 @@ class DnsResolver:
         self._stub = _make_stub(nameservers, timeout)
         self._nameservers = list(self._stub.nameservers)
         self._cache = _AnswerCache()
-        self._waiting: dict[_Key, list[Deferred[_Answer]]] = {}
+        self._waiting: dict[_Key, list[Deferred[Answer]]] = {}
         self._slots = DeferredSemaphore(MAX_LOOKUPS_AT_ONCE)
 
     @property
@@ -110,7 +108,7 @@ class DnsResolver:
     async def lookup_mx(self, domain: str) -> MxAnswer:
         """See `Resolver`."""
         answer = await self._look_up(domain, dns.rdatatype.MX)
-        assert not isinstance(answer, Addresses | HostNames | Texts | TlsaRecords)
+        assert not isinstance(answer, Addresses | Alias | HostNames | Texts | TlsaRecords)
         return answer
 
     async def lookup_addresses(self, host: str) -> AddressAnswer:
@@ -119,28 +117,34 @@ class DnsResolver:
             return Addresses(("::1", "127.0.0.1"))
         types = (dns.rdatatype.AAAA, dns.rdatatype.A)
         lookups = [Deferred.fromCoroutine(self._look_up(host, rdtype)) for rdtype in types]
-        return _merge(await gatherResults(lookups, consumeErrors=True))
+        return merge_addresses(await gatherResults(lookups, consumeErrors=True))
 
     async def lookup_names(self, address: str) -> NamesAnswer:
         """See `Resolver`."""
         name = dns.reversename.from_address(address)
         answer = await self._look_up(name.to_text(), dns.rdatatype.PTR)
-        assert not isinstance(answer, Addresses | MailExchangers | Texts | TlsaRecords)
+        assert not isinstance(answer, Addresses | Alias | MailExchangers | Texts | TlsaRecords)
         return answer
 
     async def lookup_texts(self, name: str) -> TextAnswer:
         """See `Resolver`."""
         answer = await self._look_up(name, dns.rdatatype.TXT)
-        assert not isinstance(answer, Addresses | MailExchangers | HostNames | TlsaRecords)
+        assert not isinstance(answer, Addresses | Alias | MailExchangers | HostNames | TlsaRecords)
         return answer
 
     async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
         """See `Resolver`."""
         answer = await self._look_up(f"_{port}._tcp.{host}", dns.rdatatype.TLSA)
-        assert not isinstance(answer, Addresses | MailExchangers | HostNames | Texts)
+        assert not isinstance(answer, Addresses | Alias | MailExchangers | HostNames | Texts)
         return answer
 
-    async def _look_up(self, text: str, rdtype: dns.rdatatype.RdataType) -> _Answer:
+    async def lookup_alias(self, name: str) -> AliasAnswer:
+        """See `Resolver`."""
+        answer = await self._look_up(name, dns.rdatatype.CNAME)
+        assert not isinstance(answer, Addresses | MailExchangers | HostNames | Texts | TlsaRecords)
+        return answer
+
+    async def _look_up(self, text: str, rdtype: dns.rdatatype.RdataType) -> Answer:
         try:
             name = dns.name.from_text(text)
         except (dns.exception.DNSException, UnicodeError):
@@ -150,7 +154,7 @@ class DnsResolver:
         cached = self._cache.get(key, self._reactor.seconds())
         if cached is not None:
             return cached
-        waiter: Deferred[_Answer] = Deferred()
+        waiter: Deferred[Answer] = Deferred()
         waiting = self._waiting.setdefault(key, [])
         waiting.append(waiter)
         if len(waiting) == 1:
@@ -206,7 +210,7 @@ class _Found:
         canonical: whose records they are.
     """
 
-    answer: _Answer
+    answer: Answer
     ttl: float
     alias_of: dns.name.Name | None = None
     is_secure: bool = False
@@ -217,9 +221,9 @@ class _AnswerCache:
     """The answers of late, the least recently used thrown out first."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[_Key, tuple[_Answer, float]] = OrderedDict()
+        self._answers: OrderedDict[_Key, tuple[Answer, float]] = OrderedDict()
 
-    def get(self, key: _Key, now: float) -> _Answer | None:
+    def get(self, key: _Key, now: float) -> Answer | None:
         answer, expires = self._answers.get(key, (None, 0.0))
         if answer is None:
             return None
@@ -273,7 +277,7 @@ def _read(answer: dns.resolver.Answer, name: dns.name.Name) -> _Found:
     if answer.rrset is None:
         alias_of = None if chain.canonical_name == name else chain.canonical_name
         return _Found(NoRecords(), min(chain.minimum_ttl, MAX_NEGATIVE_TTL_SECONDS), alias_of, is_secure)
-    records = _read_records(answer.rdtype, answer.rrset)
+    records = read_records(answer.rdtype, answer.rrset)
     return _Found(records, min(chain.minimum_ttl, MAX_TTL_SECONDS), None, is_secure, chain.canonical_name)
 
 
@@ -293,36 +297,16 @@ def _is_loopback(address: str) -> bool:
     return found is not None and found.is_loopback
 
 
-def _mark(found: _Found, is_secure: bool, asked: dns.name.Name) -> _Answer:
+def _mark(found: _Found, is_secure: bool, asked: dns.name.Name) -> Answer:
     """Note in the answer what is known of its proof, and whose records it has."""
     match found.answer:
         case Addresses() as answer:
-            canonical = "" if found.canonical == asked else _print_name(found.canonical)
+            canonical = "" if found.canonical == asked else print_name(found.canonical)
             return attrs.evolve(answer, is_secure=is_secure, canonical=canonical)
-        case MailExchangers() | TlsaRecords() as answer:
+        case MailExchangers() | TlsaRecords() | Alias() as answer:
             return attrs.evolve(answer, is_secure=is_secure)
         case answer:
             return answer
-
-
-def _read_records(rdtype: dns.rdatatype.RdataType, records: Iterable[Any]) -> _Records:
-    if rdtype == dns.rdatatype.MX:
-        return MailExchangers(
-            tuple(MailExchanger(record.preference, _print_name(record.exchange)) for record in records)
-        )
-    if rdtype == dns.rdatatype.PTR:
-        return HostNames(tuple(_print_name(record.target) for record in records))
-    if rdtype == dns.rdatatype.TXT:
-        return Texts(tuple(b"".join(record.strings) for record in records))
-    if rdtype == dns.rdatatype.TLSA:
-        return TlsaRecords(
-            tuple(TlsaRecord(record.usage, record.selector, record.mtype, record.cert) for record in records)
-        )
-    return Addresses(tuple(str(ipaddress.ip_address(record.address)) for record in records))
-
-
-def _print_name(name: dns.name.Name) -> str:
-    return "" if name == dns.name.root else name.to_text(omit_final_dot=True).lower()
 
 
 def _ttl_of_nxdomain(error: dns.resolver.NXDOMAIN, name: dns.name.Name) -> float:
@@ -332,16 +316,3 @@ def _ttl_of_nxdomain(error: dns.resolver.NXDOMAIN, name: dns.name.Name) -> float
 
 def _fail(reason: str) -> _Found:
     return _Found(LookupFailed(reason), FAILURE_TTL_SECONDS)
-
-
-def _merge(answers: list[_Answer]) -> AddressAnswer:
-    """Make one answer of those for AAAA and for A."""
-    found = [answer for answer in answers if isinstance(answer, Addresses)]
-    if found:
-        texts = tuple(text for answer in found for text in answer.addresses)
-        return Addresses(texts, all(answer.is_secure for answer in found), found[0].canonical)
-    for answer in answers:
-        if isinstance(answer, LookupFailed):
-            return answer
-    is_known = any(isinstance(answer, NoRecords) for answer in answers)
-    return NoRecords() if is_known else NoSuchDomain()

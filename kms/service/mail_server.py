@@ -206,7 +206,7 @@ class MailServer(service.Service):
         self.app.gateways.sweep()
         await self.app.ledger.sweep()
         await self.app.queue_control.sweep()
-        await self.app.sts.sweep()  # the last: it asks servers of others
+        await self.app.sts.sweep(self.app.settings.delivery.mta_sts)
 
     @property
     def _logs(self) -> tuple[MailLog | SecurityLog | OperationsLog, ...]:

@@ -144,6 +144,12 @@ _STS_POLICIES = (
     """,
 )
 
+# When mail last went to the domain, as far as it is known: a policy that nobody needs is not fetched for ever.
+_STS_POLICY_USE = (
+    "ALTER TABLE sts_policy ADD COLUMN used_us INTEGER NOT NULL DEFAULT 0",
+    "UPDATE sts_policy SET used_us = fetched_us",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _FIRST_TABLES,
     _DECISIONS,
@@ -153,5 +159,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ACCOUNT_TABLES,
     OPERATOR_TABLES,
     _STS_POLICIES,
+    _STS_POLICY_USE,
 )
 """Step n leads from `user_version` n to n + 1. A step that was released is never changed; add a new one."""

@@ -26,6 +26,7 @@ class KeptPolicy:
         policy_id: of the TXT record at the time.
         fetched_at: when its owner last confirmed it.
         expires_at: from then on it counts no more.
+        used_at: when mail last went to the domain before that was written; it may have since.
     """
 
     domain: str
@@ -33,6 +34,7 @@ class KeptPolicy:
     policy: StsPolicy
     fetched_at: datetime
     expires_at: datetime
+    used_at: datetime
 
 
 def save(connection: Connection, kept: KeptPolicy, dropped: Sequence[str] = ()) -> None:
@@ -40,7 +42,7 @@ def save(connection: Connection, kept: KeptPolicy, dropped: Sequence[str] = ()) 
     policy = kept.policy
     connection.executemany("DELETE FROM sts_policy WHERE domain = ?", [(domain,) for domain in dropped])
     connection.execute(
-        "INSERT OR REPLACE INTO sts_policy VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO sts_policy VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             kept.domain,
             kept.policy_id,
@@ -49,18 +51,19 @@ def save(connection: Connection, kept: KeptPolicy, dropped: Sequence[str] = ()) 
             policy.life // timedelta(seconds=1),
             to_us(kept.fetched_at),
             to_us(kept.expires_at),
+            to_us(kept.used_at),
         ),
     )
 
 
 def load_live(connection: Connection, now: datetime, most: int) -> list[KeptPolicy]:
-    """The policies that count at `now`, those confirmed last first, and at most so many.
+    """The policies that count at `now`, those used last first, and at most so many.
 
     One that cannot be read is left out: its owner has it still, and it must not hinder a start.
     """
     rows = connection.execute(
-        "SELECT domain, policy_id, mode, mx, life_seconds, fetched_us, expires_us FROM sts_policy"
-        " WHERE expires_us > ? ORDER BY fetched_us DESC, domain LIMIT ?",
+        "SELECT domain, policy_id, mode, mx, life_seconds, fetched_us, expires_us, used_us FROM sts_policy"
+        " WHERE expires_us > ? ORDER BY used_us DESC, domain LIMIT ?",
         (to_us(now), most),
     )
     kept = []
@@ -71,10 +74,17 @@ def load_live(connection: Connection, now: datetime, most: int) -> list[KeptPoli
 
 
 def _read(
-    domain: str, policy_id: str, mode: str, mx: str, life_seconds: int, fetched_us: int, expires_us: int
+    domain: str,
+    policy_id: str,
+    mode: str,
+    mx: str,
+    life_seconds: int,
+    fetched_us: int,
+    expires_us: int,
+    used_us: int,
 ) -> KeptPolicy:
     policy = StsPolicy(StsMode(mode), timedelta(seconds=life_seconds), tuple(json.loads(mx)))
-    return KeptPolicy(domain, policy_id, policy, from_us(fetched_us), from_us(expires_us))
+    return KeptPolicy(domain, policy_id, policy, *map(from_us, (fetched_us, expires_us, used_us)))
 
 
 def purge(connection: Connection, now: datetime) -> int:

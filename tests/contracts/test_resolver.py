@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    Alias,
+    AliasAnswer,
     HostNames,
     LookupFailed,
     MailExchanger,
@@ -55,7 +57,8 @@ TLSA = {
     ("mx1.far.test", 25): [TlsaRecord(3, 1, 1, DIGEST)],
     ("mx2.far.test", 587): [TlsaRecord(2, 0, 0, b"a")],
 }
-SECURE = {"far.test", "mx1.far.test", "_25._tcp.mx1.far.test"}
+ALIASES = {"first.far.test": "second.far.test", "second.far.test": "elsewhere.test"}
+SECURE = {"far.test", "mx1.far.test", "_25._tcp.mx1.far.test", "first.far.test"}
 
 
 class ResolverContract:
@@ -143,6 +146,16 @@ class ResolverContract:
         assert self._tlsa("mx2.far.test") == NoSuchDomain()
         assert isinstance(self._tlsa("broken.test"), LookupFailed)
 
+    def _alias(self, name: str) -> AliasAnswer:
+        return result_of(self.make_resolver(MX, ADDRESSES, FAILING).lookup_alias(name))
+
+    def test_an_alias_is_the_first_step_alone(self) -> None:
+        assert self._alias("first.far.test") == Alias("second.far.test", is_secure=True)
+        assert self._alias("second.far.test") == Alias("elsewhere.test")
+        assert self._alias("mx1.far.test") == NoRecords()
+        assert self._alias("none.test") == NoSuchDomain()
+        assert isinstance(self._alias("broken.test"), LookupFailed)
+
     def test_what_dnssec_proves_is_marked(self) -> None:
         far, null = self._mx("far.test"), self._mx("null.test")
         assert isinstance(far, MailExchangers)
@@ -165,6 +178,7 @@ class TestFakeResolver(ResolverContract):
     ) -> Resolver:
         resolver = FakeResolver(mx, addresses, failing, NAMES)
         resolver.texts, resolver.tlsa, resolver.secure = dict(TEXTS), dict(TLSA), set(SECURE)
+        resolver.aliases = dict(ALIASES)
         return resolver
 
 
@@ -181,6 +195,6 @@ class TestDnsResolver(ResolverContract):
             ]
             for (host, port), records in TLSA.items()
         }
-        zone = Zone(mx, addresses, failing, names=NAMES, texts=ZONE_TEXTS, tlsa=tlsa, secure=SECURE)
+        zone = Zone(mx, addresses, failing, ALIASES, names=NAMES, texts=ZONE_TEXTS, tlsa=tlsa, secure=SECURE)
         network = DnsNetwork(zone)
         return DnsResolver(network, ("127.0.0.53",), open_socket=network.open_socket)

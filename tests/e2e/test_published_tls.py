@@ -92,6 +92,7 @@ CIPHER = "TLSv1.3 TLS_AES_256_GCM_SHA384"
         pytest.param("right", id="the certificate's key is that of the record"),
         pytest.param("anchor", id="the record is of the authority"),
         pytest.param("ended", id="the record is of a certificate that has expired"),
+        pytest.param("leaving", id="the host is a signed alias of a name in an unsigned zone"),
     ],
 )
 def test_a_server_whose_certificate_fits_its_tlsa_records_gets_mail(
@@ -107,6 +108,9 @@ def test_a_server_whose_certificate_fits_its_tlsa_records_gets_mail(
     [
         pytest.param(
             "wrong", "the certificate fits none of the server's TLSA records (DANE)", id="another key"
+        ),
+        pytest.param(
+            "wrongleaving", "fits none of the server's TLSA records (DANE)", id="an alias to without"
         ),
         pytest.param("endedanchor", "certificate has expired (DANE)", id="expired, of the right authority"),
         pytest.param("wrongname", "the certificate is not for nameless.proof.test", id="another name"),

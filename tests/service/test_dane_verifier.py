@@ -101,6 +101,13 @@ def test_the_certificate_of_a_ta_record_must_be_sent_or_stand_there_whole(tmp_pa
     assert judge(tmp_path, served, TlsaRecord(2, 0, 0, b"no certificate"), with_root=False) == NONE_FITS
 
 
+def test_the_certificate_of_a_ta_record_with_a_whole_key_must_be_sent(tmp_path: Path) -> None:
+    """RFC 7671 5.2.3: servers with such records must send it."""
+    served, bare_key = ROOT.issue(HOST), TlsaRecord(2, 1, 0, ROOT.public_key)
+    assert judge(tmp_path, served, bare_key) == ""
+    assert judge(tmp_path, served, bare_key, with_root=False) == NONE_FITS
+
+
 def test_the_name_counts_with_a_ta_record(tmp_path: Path) -> None:
     served = ROOT.issue("far.test")
     assert judge(tmp_path, served, ta(ROOT)) == "the certificate is not for mx.far.test"

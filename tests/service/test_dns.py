@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    Alias,
     LookupFailed,
     MailExchanger,
     MailExchangers,
@@ -571,6 +572,13 @@ def test_the_proof_of_any_other_is_not_for_it_could_be_forged_on_its_way(server:
 def test_every_answer_on_the_way_must_be_proved() -> None:
     assert not secure_addresses(secure=("a.test",)).is_secure
     assert not secure_addresses(secure=("b.test",)).is_secure
+
+
+def test_the_proof_of_an_alias_is_that_of_its_own_record() -> None:
+    zone = Zone(addresses={"b.test": ["192.0.2.1"]}, aliases={"a.test": "b.test"}, secure=("a.test",))
+    for server, is_secure in (("127.0.0.1", True), ("192.0.2.53", False)):
+        alias = result_of(start(DnsNetwork(zone), (server,)).lookup_alias("a.test"))
+        assert alias == Alias("b.test", is_secure)
 
 
 def test_it_is_known_whether_a_proof_may_come_at_all() -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 from twisted.internet.defer import Deferred
 
 from kms.domain import reply
-from kms.domain.dns_answer import TlsaRecord
+from kms.domain.dns_answer import AddressAnswer, TlsaRecord
 from kms.domain.next_hop import NextHop, TlsPolicy
 from kms.domain.published_tls import DaneDemand, PublishedTls, StsMode, TlsAuthority
 from kms.service.hop_protection import demand
@@ -83,6 +84,64 @@ def test_an_alias_has_the_records_of_the_name_it_stands_for_or_its_own() -> None
     found = ask(resolver)
     assert isinstance(found, NextHop)
     assert found.dane == DaneDemand((RECORD,), "real.test", ("real.test", "far.test"))
+
+
+ALIAS_TLSA, REAL_TLSA = TLSA, "_25._tcp.real.test"
+
+
+@pytest.mark.parametrize(
+    ("chain", "secure", "published", "base", "asked"),
+    [
+        pytest.param("all", (ALIAS_TLSA, REAL_TLSA), "both", "real.test", [REAL_TLSA], id="both, all proved"),
+        pytest.param("all", (ALIAS_TLSA, REAL_TLSA), "own", HOST, [REAL_TLSA, ALIAS_TLSA], id="its own only"),
+        pytest.param("all", (ALIAS_TLSA,), "both", HOST, [REAL_TLSA, ALIAS_TLSA], id="its own proved only"),
+        pytest.param("all", (), "both", "", [REAL_TLSA, ALIAS_TLSA], id="records without proof"),
+        pytest.param(
+            "first", (ALIAS_TLSA, REAL_TLSA), "both", HOST, [ALIAS_TLSA], id="the alias proved only"
+        ),
+        pytest.param("first", (ALIAS_TLSA,), "none", "", [ALIAS_TLSA], id="the same, without records"),
+        pytest.param("first", (), "own", "", [ALIAS_TLSA], id="the same, with records without proof"),
+        pytest.param("none", (ALIAS_TLSA, REAL_TLSA), "both", "", [], id="nothing proved on the way"),
+    ],
+)
+def test_where_the_records_of_an_alias_are_looked_up(
+    chain: str, secure: tuple[str, ...], published: str, base: str, asked: list[str]
+) -> None:
+    """RFC 7672 2.2.2 and 2.2.3."""
+    resolver = world(*secure)
+    resolver.aliases[HOST] = "real.test"
+    resolver.secure |= {HOST} if chain == "all" else set()
+    resolver.secure_aliases = {HOST} if chain == "first" else set()
+    if published == "none":
+        resolver.tlsa.clear()
+    if published == "both":
+        resolver.tlsa["real.test", 25] = [RECORD]
+    found = ask(resolver)
+    assert isinstance(found, NextHop)
+    assert (found.dane.base if found.dane is not None else "") == base
+    assert found.dane is None or found.dane.names == (base, "far.test")
+    assert [name for kind, name in resolver.asked if kind == "tlsa"] == asked
+    assert (("alias", HOST) in resolver.asked) == (chain != "all")
+
+
+def test_an_alias_about_which_nothing_can_be_known_defers_and_one_that_is_gone_meanwhile_has_no_dane() -> (
+    None
+):
+    resolver = world(TLSA)
+    resolver.aliases[HOST] = "real.test"
+    resolver.failing.add(("alias", HOST))
+    assert ask(resolver) is reply.TLSA_LOOKUP_FAILED
+    resolver = world(TLSA)
+    resolver.aliases[HOST] = "real.test"
+    look_up = resolver.lookup_addresses
+
+    async def look_up_before(host: str) -> AddressAnswer:
+        answer = await look_up(host)
+        resolver.aliases.clear()
+        return answer
+
+    resolver.lookup_addresses = look_up_before  # type: ignore[method-assign]
+    assert ask(resolver) == HOP
 
 
 def test_an_address_has_no_dane() -> None:

@@ -74,7 +74,7 @@ class TestALaterStart:
     def test_knows_the_mta_sts_policies_that_still_count(self, app: App) -> None:
         policy = StsPolicy(StsMode.ENFORCE, timedelta(days=1), ("mx.far.test",))
         connection = open_database(app.settings.database_path)
-        save(connection, KeptPolicy("far.test", "1", policy, NOW, NOW + policy.life))
+        save(connection, KeptPolicy("far.test", "1", policy, NOW, NOW + policy.life, NOW))
         connection.close()
         load_store(app, LOG)
         assert app.sts._entries["far.test"].kept.policy == policy

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -11,7 +11,14 @@ from kms.domain.published_tls import StsMode, StsPolicy
 from kms.service import sts_policies
 from kms.service.clock import ClockOf
 from kms.service.https_fetch import FetchError
-from kms.service.sts_policies import PATH, PAUSE_SECONDS, SHORTEST_LIFE, StsPolicies
+from kms.service.sts_policies import (
+    IN_USE,
+    PATH,
+    PAUSE_SECONDS,
+    RENEWALS_AT_ONCE,
+    SHORTEST_LIFE,
+    StsPolicies,
+)
 from kms.store.schema import StoreError
 from kms.store.sts_policies import load_live
 from tests.support.fakes import FakeResolver
@@ -50,11 +57,26 @@ class Rig:
     def find(self) -> StsPolicy | None:
         return result_of(self.begin())
 
-    def sweep(self) -> None:
-        result_of(Deferred.fromCoroutine(self.policies.sweep()))
+    def sweep(self, may_fetch: bool = True) -> None:
+        result_of(Deferred.fromCoroutine(self.policies.sweep(may_fetch)))
 
-    def publish(self, policy_id: str) -> None:
-        self.resolver.texts[RECORD] = [f"v=STSv1; id={policy_id};".encode()]
+    def publish(self, policy_id: str, domain: str = "far.test") -> None:
+        self.resolver.texts[f"_mta-sts.{domain}"] = [f"v=STSv1; id={policy_id};".encode()]
+
+
+def stale_rig(domains: int) -> tuple[Rig, list[Deferred[bytes]]]:
+    """Policies of d0.test, d1.test... that are a day old, and the answers that their renewals will get, in order."""
+    answers: list[Deferred[bytes]] = [Deferred() for _ in range(domains)]
+    rig = Rig(*[ENFORCE] * domains, *answers)
+    for number in range(domains):
+        rig.publish("1", f"d{number}.test")
+        result_of(rig.begin(f"d{number}.test"))
+    rig.time.advance(DAY.total_seconds())
+    return rig, answers
+
+
+def kept_uses(rig: Rig) -> list[datetime]:
+    return [one.used_at for one in load_live(rig.database.connection, rig.clock.now(), 10)]
 
 
 def mode_of(policy: StsPolicy | None) -> StsMode | None:
@@ -213,13 +235,77 @@ class TestSweep:
         assert len(rig.fetch.asked) == 2
         assert mode_of(rig.find()) is StsMode.TESTING
 
-    def test_leaves_what_nobody_has_used_since_the_start_to_its_end(self) -> None:
-        rig = Rig(ENFORCE)
+    def test_renews_after_a_restart_too(self) -> None:
+        rig = Rig(ENFORCE, TESTING)
         rig.find()
         rig.restart()
         rig.time.advance(DAY.total_seconds())
         rig.sweep()
+        assert mode_of(rig.find()) is StsMode.TESTING
+
+    def test_fetches_nothing_where_policies_are_not_obeyed(self) -> None:
+        rig = Rig(ENFORCE)
+        rig.find()
+        rig.time.advance(DAY.total_seconds())
+        rig.sweep(may_fetch=False)
         assert len(rig.fetch.asked) == 1
+
+    @pytest.mark.parametrize("restarts", [False, True])
+    def test_renews_for_five_weeks_what_nobody_uses_then_it_ends_and_the_next_mail_fetches_it(
+        self, restarts: bool
+    ) -> None:
+        rig = Rig(*[ENFORCE] * 100)
+        rig.find()
+        days = 0
+        while rig.policies._entries:
+            days += 1
+            rig.time.advance(DAY.total_seconds())
+            if restarts:
+                rig.restart()
+            rig.sweep()
+        renewals = IN_USE // DAY - 1
+        assert len(rig.fetch.asked) == 1 + renewals
+        assert days == renewals + POLICY.life // DAY
+        assert rig.find() == POLICY
+        assert len(rig.fetch.asked) == 2 + renewals
+
+    @pytest.mark.parametrize(("life", "renewals_a_day"), [(b"86400", 2), (b"864000", 1)])
+    def test_never_ends_where_one_mail_a_month_goes(self, life: bytes, renewals_a_day: int) -> None:
+        rig = Rig(*[ENFORCE.replace(b"864000", life)] * 300)
+        for day in range(125):
+            if day % 31 == 0:
+                fetches = len(rig.fetch.asked)
+                assert mode_of(rig.find()) is StsMode.ENFORCE
+                assert day == 0 or len(rig.fetch.asked) == fetches
+            if day % 7 == 0:
+                rig.restart()
+            for _ in range(2):
+                rig.time.advance(DAY.total_seconds() / 2)
+                rig.sweep()
+        assert len(rig.fetch.asked) == 1 + 125 * renewals_a_day
+
+    def test_a_renewal_is_no_use_but_mail_during_it_is_one(self) -> None:
+        answer: Deferred[bytes] = Deferred()
+        rig = Rig(ENFORCE, ENFORCE, answer)
+        begun = rig.clock.now()
+        rig.find()
+        rig.time.advance(DAY.total_seconds())
+        rig.sweep()
+        assert kept_uses(rig) == [begun]
+        rig.time.advance(DAY.total_seconds())
+        rig.sweep()
+        rig.find()
+        rig.time.advance(5)
+        answer.callback(ENFORCE)
+        assert kept_uses(rig) == [begun + 2 * DAY]
+
+    def test_a_message_writes_nothing(self) -> None:
+        rig = Rig(ENFORCE)
+        rig.find()
+        changes = rig.database.connection.total_changes
+        rig.time.advance(DAY.total_seconds())
+        rig.find()
+        assert rig.database.connection.total_changes == changes
 
     def test_renews_also_where_the_record_is_gone_and_keeps_what_it_has_where_that_fails(self) -> None:
         rig = Rig(ENFORCE)
@@ -231,14 +317,78 @@ class TestSweep:
         assert len(rig.fetch.asked) == 2
         assert rig.find() == POLICY
 
-    def test_asks_few_servers_at_a_time(self) -> None:
-        rig = Rig(*[ENFORCE] * 30)
-        for number in range(15):
-            rig.resolver.texts[f"_mta-sts.d{number}.test"] = [b"v=STSv1; id=1;"]
-            result_of(rig.begin(f"d{number}.test"))
-        rig.time.advance(DAY.total_seconds())
+    def test_asks_few_servers_at_a_time_and_does_not_await_them(self) -> None:
+        rig, answers = stale_rig(15)
+        rig.sweep()
+        assert len(rig.fetch.asked) == 15 + RENEWALS_AT_ONCE
+        rig.sweep()
+        assert len(rig.fetch.asked) == 15 + RENEWALS_AT_ONCE
+        answers[2].callback(ENFORCE)
+        answers[0].errback(FetchError("no"))
+        assert len(rig.fetch.asked) == 15 + RENEWALS_AT_ONCE + 2
+
+    def test_a_slow_server_delays_only_itself(self) -> None:
+        rig, (slow, *others) = stale_rig(40)
+        rig.sweep()
+        for answer in others:
+            rig.time.advance(1)
+            answer.callback(ENFORCE)
+        assert len({host for host, *_ in rig.fetch.asked[40:]}) == 40
+        stale = [
+            domain
+            for domain, entry in rig.policies._entries.items()
+            if entry.kept.fetched_at < rig.clock.now() - timedelta(hours=1)
+        ]
+        assert stale == ["d0.test"]
+        slow.callback(ENFORCE)
+        rig.sweep()
+        assert len(rig.fetch.asked) == 80
+
+    def test_four_slow_servers_end_before_the_next_sweep_goes_on(self) -> None:
+        rig, answers = stale_rig(12)
+        rig.sweep()
+        for answer in answers[:4]:
+            answer.errback(FetchError("no answer in time"))
+        for answer in answers[4:]:
+            answer.callback(ENFORCE)
+        assert len(rig.fetch.asked) == 24
+
+    def test_takes_no_more_than_so_many_at_a_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sts_policies, "RENEWALS_AT_A_SWEEP", 10)
+        rig, answers = stale_rig(15)
+        for answer in answers:
+            answer.callback(ENFORCE)
         rig.sweep()
         assert len(rig.fetch.asked) == 25
+        rig.sweep()
+        assert len(rig.fetch.asked) == 30
+
+    def test_passes_over_what_was_dropped_or_fetched_since_and_what_is_being_fetched(self) -> None:
+        rig, answers = stale_rig(8)
+        rig.sweep()
+        rig.publish("2", "d4.test")
+        result_of_mail = rig.begin("d4.test")
+        assert len(rig.fetch.asked) == 13
+        rig.policies.take(
+            [one.kept for one in rig.policies._entries.values() if one.kept.domain != "d5.test"]
+        )
+        for answer in answers[:4]:
+            answer.callback(ENFORCE)
+        assert [host for host, *_ in rig.fetch.asked[13:]] == ["mta-sts.d6.test", "mta-sts.d7.test"]
+        answers[4].callback(TESTING)
+        assert mode_of(result_of(result_of_mail)) is StsMode.TESTING
+
+    def test_a_fault_of_ours_is_logged_and_the_next_sweep_renews(self) -> None:
+        with logged("kms.delivery") as texts:
+            rig = Rig(ENFORCE, TESTING)
+            rig.find()
+            rig.time.advance(DAY.total_seconds())
+            rig.resolver.texts[RECORD] = 7  # type: ignore[assignment]
+            rig.sweep()
+            assert any("could not be renewed" in text for text in texts)
+            rig.publish("1")
+            rig.sweep()
+        assert mode_of(rig.find()) is StsMode.TESTING
 
     def test_gives_each_its_turn_though_the_servers_of_others_are_gone(self) -> None:
         rig = Rig(*[ENFORCE] * 11)

@@ -63,7 +63,7 @@ class Zone:
                 break
             self._add(response, name, "CNAME", [self.aliases[name] + "."])
             name = self.aliases[name]
-            if not self.follows_aliases:
+            if not self.follows_aliases or question.rdtype == dns.rdatatype.CNAME:
                 return response
         if name in self.failing:
             response.set_rcode(dns.rcode.SERVFAIL)
@@ -78,13 +78,14 @@ class Zone:
         return response
 
     def _add_records(self, response: dns.message.Message, name: str, rdtype: str) -> None:
+        records: list[str] = []
         if rdtype == "MX":
             records = [f"{preference} {host}." for preference, host in self.mx.get(name, ())]
         elif rdtype == "PTR":
             records = [f"{text}." for text in self.names.get(name, ())]
         elif rdtype in ("TXT", "TLSA"):
             records = list((self.texts if rdtype == "TXT" else self.tlsa).get(name, ()))
-        else:
+        elif rdtype in ("A", "AAAA"):
             records = [text for text in self.addresses.get(name, ()) if (":" in text) == (rdtype == "AAAA")]
         if records and response.rcode() == dns.rcode.NOERROR:
             self._add(response, name, rdtype, records)

@@ -12,6 +12,8 @@ from kms.domain.content import Content, FileContent
 from kms.domain.dns_answer import (
     AddressAnswer,
     Addresses,
+    Alias,
+    AliasAnswer,
     HostNames,
     LookupFailed,
     MailExchanger,
@@ -83,6 +85,7 @@ class FakeResolver:
         texts: TXT records, by name.
         tlsa: TLSA records, by host and port.
         secure: names whose answers are proved by DNSSEC.
+        secure_aliases: names of which DNSSEC proves the alias, and not what it leads to.
         aliases: what a host is an alias of; its addresses stand under its own name.
         failing: names about which nothing can be known now; or `("mx", name)`, `("addresses", name)` for one
             kind of question only.
@@ -102,6 +105,7 @@ class FakeResolver:
         self.texts: dict[str, Sequence[bytes]] = {}
         self.tlsa: dict[tuple[str, int], Sequence[TlsaRecord]] = {}
         self.secure: set[str] = set()
+        self.secure_aliases: set[str] = set()
         self.aliases: dict[str, str] = {}
         self.failing = set(failing)
         self.asked: list[tuple[str, str]] = []
@@ -142,6 +146,12 @@ class FakeResolver:
         if records and not self._fails("tlsa", name):
             return TlsaRecords(tuple(records), name in self.secure)
         return self._nothing("tlsa", name)
+
+    async def lookup_alias(self, name: str) -> AliasAnswer:
+        self.asked.append(("alias", name))
+        if name in self.aliases and not self._fails("alias", name):
+            return Alias(self.aliases[name], name in self.secure or name in self.secure_aliases)
+        return self._nothing("alias", name)
 
     def _nothing(self, kind: str, name: str) -> NoSuchDomain | NoRecords | LookupFailed:
         if self._fails(kind, name):

@@ -16,6 +16,7 @@ from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
 from kms.domain.dns_answer import (
     AddressAnswer,
+    AliasAnswer,
     MxAnswer,
     NamesAnswer,
     NoRecords,
@@ -60,6 +61,9 @@ class TableResolver:
 
     async def lookup_tlsa(self, host: str, port: int) -> TlsaAnswer:
         return self.tlsa.get(host, NoRecords())
+
+    async def lookup_alias(self, name: str) -> AliasAnswer:
+        return NoRecords()
 
 
 class Verdict:

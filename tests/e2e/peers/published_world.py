@@ -29,6 +29,8 @@ PROOF = (
     "lost",
     "useless",
     "fallback",
+    "leaving",
+    "wrongleaving",
 )
 PLAIN = ("good", "wild", "ended", "mismatch", "naked", "testing", "untrusted", "later", "none")
 
@@ -100,6 +102,10 @@ def _proof_records(root: Issued, good: Issued, ended: Issued, port: int) -> list
         f"lost MX 10 lostmx\nlostmx A {GOOD}\n_tcp.lostmx NS ns.dead\nns.dead A {DEAD}",
         f"useless MX 10 uselessmx\nuselessmx A {GOOD}\n" + tlsa("uselessmx", 1, 1, good.public_key),
         "fallback MX 10 wrongmx\nfallback MX 20 mx",
+        "leaving MX 10 leavingmx\nleavingmx CNAME mx.plain.test.\n"
+        + tlsa("leavingmx", 3, 1, good.public_key),
+        "wrongleaving MX 10 otherleavingmx\notherleavingmx CNAME mx.plain.test.\n"
+        + tlsa("otherleavingmx", 3, 1, b"another key"),
     ]
 
 
