@@ -79,7 +79,9 @@ class ControlTest(SynchronousTestCase):
     def test_an_address_is_verified_as_what_programs_hand_in_would_be_judged(self) -> None:
         self.add_joe()
         self.ask(self.control.add_alias("list@a.test", ["joe@a.test", "x@far.test"]))
-        self.server.directory.take_file((Alias("staff", "", (), "/x cannot be read"),))
+        broken = (Alias("staff", "", (), "/x cannot be read"),)
+        self.server.settings = attrs.evolve(SETTINGS, file_aliases=broken)
+        self.server.directory.take_file(broken)
         joe = {"address": "joe@a.test", "targets": ["joe@a.test"], "status": 0, "problem": ""}
         assert self.ask(self.control.verify_address("joe")) == joe
         assert self.ask(self.control.verify_address("list@a.test"))["targets"] == ["joe@a.test", "x@far.test"]
@@ -87,7 +89,7 @@ class ControlTest(SynchronousTestCase):
         for address, status, problem in (
             ("nobody", 67, "nobody has this address"),
             ("a@b@", 65, "'a@b@' is no address"),
-            ("staff", 75, "a list of staff@a.test cannot be read now"),
+            ("staff", 75, "mail is deferred, for staff@a.test cannot be used: /x cannot be read"),
         ):
             facts = self.ask(self.control.verify_address(address))
             assert (facts["status"], facts["targets"]) == (status, [])

@@ -43,7 +43,7 @@ RECIPIENTS = (
     "anna@example.org", "ANNA@EXAMPLE.net", "team@example.org", "away@example.org", "round@example.org",
     "dora@example.org", "fritz@example.org", "nobody@example.org", "nobody@second.example", "postmaster",
     "x@relay.example", "x%far.example@relay.example", "x@far.example", "y@far.example", "z@far.example",
-    "x@[192.0.2.5]", "bad@@address", "far%far.example@example.org", "staff@example.org",
+    "x@[192.0.2.5]", "bad@@address", "far%far.example@example.org",
 )  # fmt: skip
 CONTENTS = (
     b"Subject: x\r\n\r\nHello\r\n", b"", b".\r\n..\r\n", b"Received: x\r\n" * 3 + b"\r\n", b"bare\nnewline\r\n",
@@ -111,7 +111,8 @@ def make_world(folder: Path, name: str) -> SmtpRig:
         rig.gateways.rules = rig.relay.gateway_rules = GATEWAYS
     if name in ("restricted", "guarded", "open"):
         rig.recipients.error_routes = routes_giving_back("second.example")
-    rig.directory.take_file((Alias("staff", "", (), "its list cannot be read"),))
+    if name == "restricted":
+        rig.directory.take_file((Alias("nobody", "", (), "its list cannot be read"),))
     if name == "newborn":
         rig.directory.take({}, {})
     return rig
@@ -234,7 +235,7 @@ def test_it_says_what_the_server_does_in_many_thousand_sessions(tmp_path: Path) 
     seen: Counter[Rule] = Counter()
     for name in WORLDS:
         (tmp_path / name).mkdir()
-        share = {"rates": 3, "brakes": 4, "harvested": 3}.get(name, 1)
+        share = 3 if name in ("rates", "brakes", "harvested") else 1
         seen += count(chance, make_world(tmp_path / name, name), share * SESSIONS // len(WORLDS))
     rare = {rule.name: seen[rule] for rule in set(Rule) - NEVER_EXPLAINED if seen[rule] < AT_LEAST}
     assert rare == {}
