@@ -4,7 +4,7 @@ A line that begins with a blank continues the one before, `#` begins a comment l
 case and may be quoted. A name without a domain is one of every local domain, a target without one is in the first.
 `:include:/path` is read together with the file. Commands, files and `\\name` are refused, each with its line: kms
 runs no programs, and delivers into accounts only. Nothing of a file with a fault is used. A list that is not there,
-or cannot be read, is no fault of the file: it makes its alias unusable (`Alias.trouble`), and no other.
+is empty, or cannot be read, is no fault of the file: it makes its alias unusable (`Alias.trouble`), and no other.
 Flow: the loader reads the file that [domains] names; newaliases lets the server read it alone.
 """
 
@@ -88,7 +88,9 @@ class _Reader:
         self._troubles = []
         targets = tuple(dict.fromkeys(self._read_targets(match[2], may_include=True)))
         if not targets and not self._troubles:
-            raise ValueFault(f"{match[1]} has no target")
+            if _INCLUDE not in match[2]:
+                raise ValueFault(f"{match[1]} has no target")
+            self._troubles.append("its list names nobody")
         self._found.append(Alias(*name, targets, "; ".join(self._troubles)))
 
     def _read_name(self, text: str) -> tuple[str, str]:

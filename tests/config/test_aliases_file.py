@@ -139,6 +139,12 @@ def test_a_list_that_is_not_there_makes_its_alias_unusable_and_no_other(tmp_path
     assert whole.trouble == ""
 
 
+def test_a_list_that_is_being_written_anew_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("# nobody\n")
+    alone, one_of_two = read(tmp_path, f"a: :include:{tmp_path}/list\nb: c, :include:{tmp_path}/list\n")
+    assert (alone.trouble, one_of_two.trouble) == ("its list names nobody", "")
+
+
 def test_what_stands_beside_a_missing_list_is_read_all_the_same(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, "a: :include:/none/x, |/bin/cat\n")
     assert fault == "aliases:1: |/bin/cat: kms runs no programs for aliases"
