@@ -11,6 +11,7 @@ from kms.cli.connection import is_running
 from kms.cli.failure import CommandFailed
 from kms.cli.online import OnlineServer
 from kms.cli.session import Session, make_table, pass_session
+from kms.config.aliases_file import describe_troubles
 from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 
@@ -62,15 +63,16 @@ def remove(session: Session, address: str) -> None:
 def load(session: Session) -> None:
     """Check [domains] aliases_file, and let the running server read it; a wrong one (status 65) changes nothing."""
     facts = load_file(session)
+    lines = [f"warning: {warning}" for warning in facts["warnings"]]
     what = "are in force" if facts["is_loaded"] else "are right; no server runs, the next one reads them"
-    session.emit(facts, f"{facts['path']}: {facts['aliases']} aliases {what}")
+    session.emit(facts, "\n".join([*lines, f"{facts['path']}: {facts['aliases']} aliases {what}"]))
 
 
 def load_file(session: Session) -> dict[str, Any]:
     """Do what `alias load` and `newaliases` do.
 
     Returns:
-        `path`, `aliases` (how many), `is_loaded` by a running server.
+        `path`, `aliases` (how many), `warnings` (those that cannot be used), `is_loaded` by a running server.
 
     Raises:
         CommandFailed: 65 with every bad line, 78 where the configuration is wrong or names no such file.
@@ -88,8 +90,13 @@ def load_file(session: Session) -> dict[str, Any]:
         )
     if is_running(settings.control_socket):
         return {**OnlineServer(settings.control_socket).load_aliases_file(), "is_loaded": True}
-    path = str(settings.domains.aliases_file)
-    return {"path": path, "aliases": len(settings.file_aliases), "is_loaded": False}
+    aliases = settings.file_aliases
+    return {
+        "path": str(settings.domains.aliases_file),
+        "aliases": len(aliases),
+        "warnings": [*describe_troubles(aliases)],
+        "is_loaded": False,
+    }
 
 
 @alias.command("resolve")

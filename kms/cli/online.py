@@ -65,6 +65,10 @@ class OnlineServer:
         """Let it read the aliases file anew; raises CommandFailed where that has faults."""
         return cast(_Facts, self._call("POST", "aliases-file/load"))
 
+    def verify_address(self, address: str) -> _Facts:
+        """Ask what would become of a message to an address; see `Control.verify_address`."""
+        return cast(_Facts, self._call("POST", "verify", {"address": address}))
+
     def list_windows(self) -> list[_Facts]:
         """See `Administration`."""
         return cast(list[_Facts], self._call("GET", "windows"))

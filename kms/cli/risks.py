@@ -19,7 +19,7 @@ from kms.config.settings import Settings
 from kms.config.sni_folder import find_pairs
 from kms.domain.account import Account, Directory
 from kms.domain.address import Mailbox
-from kms.policy.recipient import Resolved, resolve_recipient
+from kms.policy.recipient import Resolved, UnusableAlias, resolve_recipient
 from kms.store import administration
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.schema import StoreError, open_reader
@@ -106,8 +106,15 @@ def _find_idle_aliases(directory: Directory) -> Iterator[str]:
         mailbox = Mailbox(alias.local_part, alias.domain or directory.local_domains[0])
         if str(mailbox) in directory.accounts:
             yield f"[domains] aliases_file: {mailbox} is an account, so the alias has no effect"
-        elif not isinstance(resolve_recipient(directory, mailbox), Resolved):
-            yield f"[domains] aliases_file: the alias {alias.local_part} leads to nobody"
+            continue
+        match resolve_recipient(directory, mailbox):
+            case UnusableAlias() if alias.trouble:  # a warning of the settings
+                continue
+            case UnusableAlias(name):
+                what = f"mail for the alias {alias.local_part} is deferred, for it needs {name}"
+                yield f"[domains] aliases_file: {what}"
+            case resolution if not isinstance(resolution, Resolved):
+                yield f"[domains] aliases_file: the alias {alias.local_part} leads to nobody"
 
 
 def _is_local(settings: Settings, mailbox: Mailbox) -> bool:

@@ -2,7 +2,8 @@
 
 The running server takes it over its socket; where none runs, the message goes to the maildrop, which the server
 takes up at its start. Exit statuses of sysexits.h; 0 means that it is on stable storage.
-It is also `mailq` and `newaliases`, by these names or by -bp and -bi, and speaks SMTP by -bs.
+It is also `mailq` and `newaliases`, by these names or by -bp and -bi, speaks SMTP by -bs, and
+says by -bv where mail would go.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import BinaryIO
 import attrs
 
 from kms.cli import sendmail_options, smtp_dialogue
+from kms.cli.address_verification import verify
 from kms.cli.aliases import load_file
 from kms.cli.failure import CommandFailed
 from kms.cli.main import run as run_kmsctl
@@ -70,29 +72,38 @@ class Place:
 
 def run(words: Sequence[str], stdin: BinaryIO) -> int:
     """Do what the command line says; gives the exit status."""
+    name = "sendmail"
     try:
         options = sendmail_options.parse(words)
-        match options.mode:
-            case Mode.PRINT_QUEUE:
-                return run_kmsctl(["--config", options.config or _find_config(), "mailq"])
-            case Mode.DELIVER:
-                _deliver(options, stdin.read())
-                return os.EX_OK
-            case Mode.CHECK_ALIASES:
-                _load_aliases(options)
-                return os.EX_OK
-            case Mode.SMTP:
-                settings = _load_settings(options.config or _find_config())
-                return smtp_dialogue.speak(smtp_dialogue.find_server(settings), stdin.fileno(), _STDOUT)
+        name = "newaliases" if options.mode is Mode.CHECK_ALIASES else name
+        return _obey(options, stdin)
     except UsageFault as fault:
-        print(f"sendmail: {fault}", file=sys.stderr)
+        print(f"{name}: {fault}", file=sys.stderr)
         return os.EX_USAGE
     except NotSent as error:
-        print(f"sendmail: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return error.status
     except CommandFailed as error:
-        print(*(f"newaliases: {line}" for line in error.lines), sep="\n", file=sys.stderr)
+        print(*(f"{name}: {line}" for line in error.lines), sep="\n", file=sys.stderr)
         return error.status
+
+
+def _obey(options: Options, stdin: BinaryIO) -> int:
+    config = options.config or _find_config()
+    match options.mode:
+        case Mode.PRINT_QUEUE:
+            return run_kmsctl(["--config", config, "mailq"])
+        case Mode.DELIVER:
+            _deliver(options, stdin.read())
+        case Mode.CHECK_ALIASES:
+            _load_aliases(Session(Path(config), False), options.is_verbose)
+        case Mode.VERIFY:
+            return verify(Session(Path(config), False), options.recipients)
+        case Mode.SMTP:
+            return smtp_dialogue.speak(
+                smtp_dialogue.find_server(_load_settings(config)), stdin.fileno(), _STDOUT
+            )
+    return os.EX_OK
 
 
 def _find_config() -> str:
@@ -100,10 +111,12 @@ def _find_config() -> str:
     return named or next((path for path in _CONFIGS if os.path.exists(path)), _CONFIGS[0])
 
 
-def _load_aliases(options: Options) -> None:
-    """Check the aliases file and let the server read it, silently unless -v asks how many there are."""
-    facts = load_file(Session(Path(options.config or _find_config()), False))
-    if options.is_verbose:
+def _load_aliases(session: Session, is_verbose: bool) -> None:
+    """Check the aliases file and let the server read it; -v tells how many there are, a missing list is named."""
+    facts = load_file(session)
+    for warning in facts["warnings"]:
+        print(f"newaliases: warning: {warning}", file=sys.stderr)
+    if is_verbose:
         print(f"{facts['path']}: {facts['aliases']} aliases")
 
 

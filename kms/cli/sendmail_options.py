@@ -15,12 +15,13 @@ _IGNORED_FLAGS = frozenset("GnUmqE")
 
 
 class Mode(enum.Enum):
-    """What is asked for: DELIVER a message from stdin, PRINT_QUEUE, CHECK_ALIASES, or SMTP on stdin."""
+    """What is asked for: DELIVER from stdin, PRINT_QUEUE, CHECK_ALIASES, SMTP on stdin, or VERIFY addresses."""
 
     DELIVER = "m"
     PRINT_QUEUE = "p"
     CHECK_ALIASES = "i"
     SMTP = "s"
+    VERIFY = "v"
 
 
 _FLAGS: dict[str, tuple[str, object]] = {
@@ -93,7 +94,7 @@ def _take(options: Options, letters: str, left: list[str]) -> None:
 
 
 def _read_mode(letter: str) -> Mode:
-    if letter in ("p", "i", "s", "m", ""):
+    if letter in ("p", "i", "s", "v", "m", ""):
         return Mode(letter or "m")
     raise UsageFault(f"-b{letter} is not there")
 

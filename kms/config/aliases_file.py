@@ -3,7 +3,8 @@
 A line that begins with a blank continues the one before, `#` begins a comment line, names compare without regard to
 case and may be quoted. A name without a domain is one of every local domain, a target without one is in the first.
 `:include:/path` is read together with the file. Commands, files and `\\name` are refused, each with its line: kms
-runs no programs, and delivers into accounts only. Nothing of a file with a fault is used.
+runs no programs, and delivers into accounts only. Nothing of a file with a fault is used. A list that is not there,
+is empty, or cannot be read, is no fault of the file: it makes its alias unusable (`Alias.trouble`), and no other.
 Flow: the loader reads the file that [domains] names; newaliases lets the server read it alone.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kms.config.problems import ConfigError, Problem, ValueFault
@@ -40,6 +41,17 @@ def load_aliases_file(path: Path, local_domains: tuple[str, ...]) -> tuple[Alias
     return _Reader(path, local_domains).read()
 
 
+def describe_troubles(aliases: Iterable[Alias]) -> Iterator[str]:
+    """Name the aliases that cannot be used, each with its list; for the operator."""
+    for alias in aliases:
+        if alias.trouble:
+            yield f"[domains] aliases_file: mail for the alias {alias.local_part} is deferred: {alias.trouble}"
+
+
+class _Unreadable(ValueFault):
+    """The file is not there, or not for us to read."""
+
+
 class _Reader:
     """One reading: what was found, and what is wrong with it."""
 
@@ -48,6 +60,7 @@ class _Reader:
         self._local_domains = local_domains
         self._lines: dict[tuple[str, str], int] = {}
         self._found: list[Alias] = []
+        self._troubles: list[str] = []
 
     def read(self) -> tuple[Alias, ...]:
         problems = []
@@ -72,10 +85,13 @@ class _Reader:
         if name in self._lines:
             raise ValueFault(f"{match[1]} is there already, in line {self._lines[name]}")
         self._lines[name] = line
+        self._troubles = []
         targets = tuple(dict.fromkeys(self._read_targets(match[2], may_include=True)))
-        if not targets:
-            raise ValueFault(f"{match[1]} has no target")
-        self._found.append(Alias(*name, targets))
+        if not targets and not self._troubles:
+            if _INCLUDE not in match[2]:
+                raise ValueFault(f"{match[1]} has no target")
+            self._troubles.append("its list names nobody")
+        self._found.append(Alias(*name, targets, "; ".join(self._troubles)))
 
     def _read_name(self, text: str) -> tuple[str, str]:
         """Read a name: its local part as the directory has it, and its domain, "" without one."""
@@ -106,7 +122,12 @@ class _Reader:
             raise ValueFault(f"{target}: an included file includes no other")
         if not path.is_absolute():
             raise ValueFault(f"{target}: write the path from / on")
-        for number, line in _lines(_read_text(path)):
+        try:
+            lines = [*_lines(_read_text(path))]
+        except _Unreadable as error:
+            lines = []
+            self._troubles.append(str(error))
+        for number, line in lines:
             try:
                 yield from self._read_targets(line, may_include=False)
             except ValueFault as fault:
@@ -162,11 +183,11 @@ def _read_text(path: Path) -> str:
     try:
         text = path.read_text("utf-8-sig") if path.is_file() or not path.exists() else None
     except OSError as error:
-        raise ValueFault(f"{path} cannot be read: {error.strerror or error}") from None
+        raise _Unreadable(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ValueFault(f"{path} is not in UTF-8") from None
     except ValueError as error:
         raise ValueFault(f"{path} cannot be read: {error}") from None
     if text is None:
-        raise ValueFault(f"{path} is no plain file")
+        raise _Unreadable(f"{path} is no plain file")
     return text

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from kms.config.aliases_file import load_aliases_file
+from kms.config.aliases_file import describe_troubles, load_aliases_file
 from kms.config.antispam_settings import DNSBL_ZONE
 from kms.config.checks import find_faults
 from kms.config.features import Judgement, judge_effect
@@ -116,7 +116,10 @@ class _Loader:
         warnings = self._judge_effects(settings)
         if self._problems:
             raise ConfigError(self._problems)
-        return attrs.evolve(settings, warnings=(*warnings, *_judge_language(settings)))
+        return attrs.evolve(
+            settings,
+            warnings=(*warnings, *_judge_language(settings), *describe_troubles(settings.file_aliases)),
+        )
 
     def _entries(self, section: str) -> dict[str, Entry]:
         return self._sections[section].entries if section in self._sections else {}

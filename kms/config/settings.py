@@ -59,7 +59,8 @@ class Settings:
         routes: sender or recipient domain -> where its mail goes.
         dnsbl: name -> black list.
         file_aliases: what the file of `[domains] aliases_file` holds.
-        warnings: one line for each key that has no effect yet though its value asks for something.
+        warnings: one line for each key that has no effect yet though its value asks for something, and for each
+            alias of the file that cannot be used.
     """
 
     server: ServerSettings = attrs.field(factory=ServerSettings)

@@ -74,11 +74,13 @@ class Alias:
             catch-all, used only when nothing else fits.
         domain: a local domain, A-label form.
         targets: accounts of this server, other aliases, or foreign addresses.
+        trouble: why not all its targets are known now, so that it cannot be used; "" = they are.
     """
 
     local_part: str
     domain: str
     targets: tuple[Mailbox, ...]
+    trouble: str = ""
 
     @property
     def is_pattern(self) -> bool:

@@ -86,6 +86,7 @@ class Rule(enum.Enum):
     DIRECTORY_HARVEST = "the address has tried unknown_recipients unknown recipients within the last hour"
     MAILBOX_DISABLED = "the recipient's account is not enabled"
     ALIAS_LOOP = "the recipient's aliases go round in a circle"
+    ALIAS_UNUSABLE = "a list that the recipient's alias includes cannot be read now"
     NO_POSTMASTER = "there is no account yet that is postmaster"
     QUOTA = "the mailbox is full"
 

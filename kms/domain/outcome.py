@@ -10,6 +10,7 @@ import enum
 
 import attrs
 
+from kms.domain.address import Mailbox
 from kms.domain.reply import Reply
 
 
@@ -51,12 +52,14 @@ class Deferred:
         where: the hop that said so; "none" when none was reached.
         is_ambiguous: the connection was lost after the final dot, so the hop may have taken it (RFC 1047).
         tls: protocol and cipher of the connection, for the mail log; None = clear text, or no connection.
+        targets: who stands in the recipient's place from now on; empty = nobody, it stays as it is.
     """
 
     reply: Reply
     where: str
     is_ambiguous: bool = False
     tls: str | None = None
+    targets: tuple[Mailbox, ...] = ()
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ the search ends. Nothing here knows the client: whether it may send is decided i
 A target that is unknown or disabled is passed over while another remains; only when none remains is the
 whole address refused. A circle of aliases, or of forwarding without a copy kept, refuses the whole address,
 whoever else would have got the mail, so that the administrator hears of it; a circle through an account that
-keeps a copy ends there.
+keeps a copy ends there. Where an alias cannot be used now, the whole address waits until all can have the mail.
 
 Flow: RCPT asks `classify_domain`, then for a local domain `resolve_recipient`; `kmsctl alias resolve` too.
 """
@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import enum
 import itertools
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 import attrs
 
 from kms.domain.account import Account, Alias, Directory
 from kms.domain.address import AddressSyntaxError, Mailbox, normalise_domain, parse_mailbox
+from kms.policy.alias_pattern import fits
 
 _ROLES = frozenset(("postmaster", "abuse"))
 
@@ -71,7 +70,20 @@ class NoPostmaster:
     """The mail would go to the postmaster, and there is no account yet to be it."""
 
 
-Resolution = Resolved | UnknownRecipient | DisabledMailbox | AliasLoop | NoPostmaster
+@attrs.frozen
+class UnusableAlias:
+    """An alias on the way does not know all its targets now.
+
+    Attributes:
+        name: the first such alias, such as "staff@x.test".
+        trouble: why; see `Alias`.
+    """
+
+    name: str
+    trouble: str
+
+
+Resolution = Resolved | UnknownRecipient | DisabledMailbox | AliasLoop | NoPostmaster | UnusableAlias
 
 
 def classify_domain(directory: Directory, domain: str) -> DomainKind:
@@ -247,19 +259,9 @@ def _role(directory: Directory, name: str, domain: str) -> Alias | None:
 
 def _pattern(directory: Directory, name: str, domain: str) -> Alias | None:
     for alias in directory.alias_patterns.get(domain, ()):
-        if _compile(alias.local_part).fullmatch(name):
+        if fits(alias.local_part, name):
             return alias
     return None
-
-
-@lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    """Make the expression of a `*` and `?` pattern; atomic groups keep its cost in line with the text."""
-    first, *others = (re.escape(run).replace(r"\?", ".") for run in re.split(r"\*+", pattern))
-    if not others:
-        return re.compile(first, re.DOTALL)
-    middle = "".join(f"(?>.*?{run})" for run in others[:-1])
-    return re.compile(f"{first}{middle}.*{others[-1]}", re.DOTALL)
 
 
 # Following it to the end
@@ -283,12 +285,15 @@ class _Expansion:
         self._has_disabled = False
         self._lacks_postmaster = False
         self._loop: tuple[str, ...] = ()
+        self._unusable: UnusableAlias | None = None
 
     def expand(self, mailbox: Mailbox) -> Resolution:
         """Follow `mailbox`; to be called once."""
         self._starts.append(mailbox)
         for start in self._starts:
             self._walk(start)
+        if self._unusable is not None:
+            return self._unusable
         if self._loop:
             return AliasLoop(self._loop)
         if self._targets:
@@ -312,6 +317,8 @@ class _Expansion:
         match _look_up(self._directory, mailbox):
             case Account() as account:
                 self._visit_account(account)
+            case Alias(trouble=trouble) as alias if trouble:
+                self._unusable = self._unusable or UnusableAlias(_name(alias), trouble)
             case Alias() as alias:
                 self._lacks_postmaster |= not alias.targets and alias.local_part in _ROLES
                 self._follow(_name(alias), alias.targets)

@@ -58,6 +58,7 @@ _ROUTES: tuple[tuple[str, str, Answer], ...] = (
     ("POST", "aliases-file/load", lambda control, call: control.load_aliases_file()),
     ("DELETE", "aliases/{}", lambda control, call: control.remove_alias(call.names[0])),
     ("GET", "aliases/{}/targets", lambda control, call: control.resolve_alias(call.names[0])),
+    ("POST", "verify", lambda control, call: control.verify_address(call.text("address"))),
     ("GET", "windows", lambda control, call: control.list_windows()),
     (
         "DELETE",

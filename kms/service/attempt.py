@@ -10,9 +10,10 @@ from datetime import datetime
 
 import attrs
 
+from kms.domain.address import Mailbox
 from kms.domain.content import Content
 from kms.domain.envelope import Recipient
-from kms.domain.outcome import Delivered, Outcome
+from kms.domain.outcome import Deferred, Delivered, Outcome
 from kms.domain.queue_entry import QueueEntry
 from kms.policy.notification import may_ask_of_success
 from kms.policy.settlement import TriedRecipient
@@ -49,6 +50,16 @@ class Attempt:
         """When the first recipient that waits for a time may be tried; None where nobody does."""
         times = [why for why in self.withheld if isinstance(why, datetime)]
         return None if not times or "" in self.withheld else min(times)
+
+    @property
+    def expanded(self) -> dict[int, tuple[Mailbox, ...]]:
+        """Who stands behind recipients that turned out to be aliases, by recipient id."""
+        outcomes = self.outcomes.items()
+        return {
+            number: outcome.targets
+            for number, (_, outcome) in outcomes
+            if isinstance(outcome, Deferred) and outcome.targets
+        }
 
     def tried(self) -> list[TriedRecipient]:
         """The recipients with what came of them, in the order of their ids."""

@@ -28,7 +28,7 @@ from kms.domain.message import split_header
 from kms.domain.queue_entry import QueueEntry
 from kms.domain.report_text import ReportKind
 from kms.policy.notification import WantedReports
-from kms.policy.recipient import DomainKind, Resolved, classify_domain
+from kms.policy.recipient import DomainKind, Resolved, UnusableAlias, classify_domain
 from kms.service.directory import DirectoryCache
 from kms.service.mail_log import MailLog
 from kms.service.message_story import tell_report
@@ -126,16 +126,19 @@ class Bounces:
 
     def _takes_utf8(self, sender: Mailbox, targets: Sequence[Mailbox]) -> bool:
         """Tell whether the report may be 8-bit: a mailbox of ours, or a way that offers SMTPUTF8 in any case."""
-        directory = self._directory.current
-        return not str(sender).isascii() or all(
-            classify_domain(directory, target.domain) is DomainKind.LOCAL for target in targets
-        )
+        accounts = self._directory.current.accounts
+        return not str(sender).isascii() or all(str(target) in accounts for target in targets)
 
     def _resolve(self, sender: Mailbox) -> tuple[Mailbox, ...]:
         if classify_domain(self._directory.current, sender.domain) is not DomainKind.LOCAL:
             return (sender,)
-        resolution = self._directory.resolve(sender)
-        return resolution.targets if isinstance(resolution, Resolved) else ()
+        match self._directory.resolve(sender):
+            case Resolved(targets):
+                return targets
+            case UnusableAlias():  # the report waits in the queue until the alias can be expanded
+                return (sender,)
+            case _:
+                return ()
 
     def _postmaster_for(self, sender: Mailbox) -> Mailbox:
         """Name the postmaster of the sender's own domain; for a stranger that of our first domain."""

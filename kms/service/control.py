@@ -8,6 +8,7 @@ Flow: api.py calls these; the rules of each operation are in store/administratio
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -20,17 +21,24 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from kms.config.aliases_file import load_aliases_file
+from kms.config.aliases_file import describe_troubles, load_aliases_file
 from kms.config.problems import ConfigError
 from kms.config.settings import Settings
 from kms.domain.account import Directory
 from kms.domain.address_group import parse_client_address
 from kms.service.clock import Clock
-from kms.service.control_parts import KeepsLedger, KeepsWindows, KnowsDirectory, RunsOperations
+from kms.service.control_parts import (
+    KeepsLedger,
+    KeepsWindows,
+    KnowsDirectory,
+    RunsOperations,
+    TakesSubmissions,
+)
 from kms.service.explanation import Explainer
 from kms.service.inquiry import describe_step, read_inquiry
 from kms.service.queue_control import QueueControl
 from kms.service.server_status import describe_status
+from kms.service.submissions import Refused
 from kms.store import administration, fsck
 from kms.store.accounts import AccountError
 from kms.store.administration import Facts, describe_block, describe_window, read_client
@@ -73,6 +81,11 @@ class Server(Protocol):
     @property
     def directory(self) -> KnowsDirectory:
         """Who exists."""
+        ...
+
+    @property
+    def submissions(self) -> TakesSubmissions:
+        """Takes what programs of this machine hand in."""
         ...
 
     @property
@@ -172,11 +185,29 @@ class Control:
             lambda store: administration.resolve(store, self._domains, address)
         )
 
+    async def verify_address(self, address: str) -> Facts:
+        """Say what would become of a message that a program of this machine sends there; none is sent.
+
+        Returns:
+            `address`, `targets` (who would get it), `status` (of sysexits.h: 0 goes there, 65 is no address, 67
+            nobody, 75 not now), `problem` ("" where there is none).
+        """
+        submissions = self._server.submissions
+        try:
+            address = str(submissions.read_address(address))
+            targets = [str(target) for target in submissions.verify(address)]
+        except Refused as refusal:
+            problem = str(refusal)
+            if refusal.status != os.EX_DATAERR:
+                problem = (await self.resolve_alias(address))["problem"] or problem
+            return {"address": address, "targets": [], "status": refusal.status, "problem": problem}
+        return {"address": address, "targets": targets, "status": os.EX_OK, "problem": ""}
+
     async def load_aliases_file(self) -> Facts:
         """Read `[domains] aliases_file` anew; one with faults changes nothing. Raises AccountError.
 
         Returns:
-            `path`, and `aliases`: how many it has.
+            `path`, `aliases` (how many it has), `warnings` (those that cannot be used).
         """
         server = self._server
         domains = server.settings.domains
@@ -189,7 +220,10 @@ class Control:
         server.settings = attrs.evolve(server.settings, file_aliases=aliases)
         server.directory.take_file(aliases)
         self._log.info("{count} aliases read from {path}", count=len(aliases), path=domains.aliases_file)
-        return {"path": str(domains.aliases_file), "aliases": len(aliases)}
+        warnings = [*describe_troubles(aliases)]
+        for warning in warnings:
+            self._log.warn("{warning}", warning=warning)
+        return {"path": str(domains.aliases_file), "aliases": len(aliases), "warnings": warnings}
 
     # Windows
 

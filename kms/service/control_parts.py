@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 
 from kms.domain.account import Alias, Directory
+from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
 from kms.policy.block import Block
 from kms.service.client_ledger import Counters
@@ -45,6 +46,18 @@ class KnowsDirectory(Protocol):
 
     def take_file(self, aliases: tuple[Alias, ...]) -> None:
         """Take the aliases of the aliases file."""
+        ...
+
+
+class TakesSubmissions(Protocol):
+    """The part of `Submissions` that is needed."""
+
+    def read_address(self, text: str) -> Mailbox:
+        """Read an address, or a bare name; raises Refused."""
+        ...
+
+    def verify(self, address: str) -> tuple[Mailbox, ...]:
+        """Say who would get a message; raises Refused."""
         ...
 
 

@@ -16,12 +16,14 @@ from twisted.python.failure import Failure
 
 from kms.domain import reply
 from kms.domain.account import Account
+from kms.domain.address import Mailbox
 from kms.domain.content import Content, InlineContent
 from kms.domain.envelope import Recipient
 from kms.domain.message import find_fields, split_header
 from kms.domain.outcome import Deferred as DeferredOutcome
 from kms.domain.outcome import Delivered, Failed, Handover, Outcome
 from kms.domain.queue_entry import QueueEntry
+from kms.policy.recipient import Resolved, UnusableAlias
 from kms.service.clock import Clock
 from kms.service.directory import DirectoryCache
 from kms.service.mailboxes import Mailboxes
@@ -112,13 +114,23 @@ class LocalDelivery:
     def _prepare(self, item: LocalRecipient) -> MailboxDelivery | Outcome:
         account = self._directory.current.accounts.get(str(item.recipient.forward_path))
         if account is None:
-            return Failed(reply.UNKNOWN_RECIPIENT, WHERE)
+            return self._look_again(item.recipient.forward_path)
         if not account.is_enabled:
             return Failed(reply.MAILBOX_DISABLED, WHERE)
         is_fresh = item.entry.attempts == 0 and item.entry.fence == 0  # the reception has looked just now
         if not is_fresh and _was_here(item.content, account.login):
             return Failed(reply.DELIVERED_TO_LOOP, WHERE)
         return self._compose(account, item)
+
+    def _look_again(self, mailbox: Mailbox) -> Outcome:
+        """Judge an address that is no mailbox: an alias that could not be expanded before, or nobody's."""
+        match self._directory.resolve(mailbox):
+            case UnusableAlias():
+                return DeferredOutcome(reply.LIST_UNREADABLE, WHERE)
+            case Resolved(targets):
+                return DeferredOutcome(reply.NAMES_OTHERS_NOW, WHERE, targets=targets)
+            case _:
+                return Failed(reply.UNKNOWN_RECIPIENT, WHERE)
 
     def _compose(self, account: Account, item: LocalRecipient) -> MailboxDelivery:
         entry, recipient = item.entry, item.recipient

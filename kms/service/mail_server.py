@@ -23,6 +23,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from kms.config.aliases_file import describe_troubles
 from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.config.restart import find_waiting_keys
@@ -161,6 +162,7 @@ class MailServer(service.Service):
         self._sweep.start(_SWEEP_SECONDS, now=False)
         self._tell_of_open_relay()
         self._tell_of_useless_dane()
+        self._tell_of_unusable_aliases()
         app.ledger.start()
         app.runner.start()
         self._open_submission()
@@ -180,6 +182,10 @@ class MailServer(service.Service):
             self._log.warn(
                 "[delivery] dane has no effect: no resolver of /etc/resolv.conf is on this machine"
             )
+
+    def _tell_of_unusable_aliases(self) -> None:
+        for trouble in describe_troubles(self.app.settings.file_aliases):
+            self._log.warn("{trouble}", trouble=trouble)
 
     def _start_threads(self) -> None:
         """Last of what can fail: a start that fails leaves no thread that would keep the process."""
@@ -233,6 +239,7 @@ class MailServer(service.Service):
         self.app.use(attrs.evolve(settings, warnings=(*settings.warnings, *waiting)))
         self._tell_of_open_relay()
         self._tell_of_useless_dane()
+        self._tell_of_unusable_aliases()
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
         return ()

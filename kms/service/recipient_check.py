@@ -24,6 +24,7 @@ from kms.policy.recipient import (
     Resolution,
     Resolved,
     UnknownRecipient,
+    UnusableAlias,
     classify_domain,
     hides_a_route,
 )
@@ -170,6 +171,9 @@ class RecipientCheck:
             return None if self._with_quota(resolution) else _accept_local(resolution)
         if isinstance(resolution, UnknownRecipient):
             return self._clients.judge_unknown_recipient(visit)
+        if isinstance(resolution, UnusableAlias):
+            facts: Facts = {"alias": resolution.name, "trouble": resolution.trouble}
+            return Decision(Rule.ALIAS_UNUSABLE, reply.ALIAS_UNUSABLE, facts)
         rule, refusal = _refusal_of(resolution)
         return Decision(rule, refusal)
 

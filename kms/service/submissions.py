@@ -8,6 +8,7 @@ Flow: submission_socket.py and the sweep of the maildrop call `take`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from kms.domain.envelope import Envelope, Recipient
 from kms.domain.message import count_received, split_header
 from kms.domain.queue_entry import QueueEntry, format_queue_id
 from kms.domain.trace import format_date
-from kms.policy.recipient import DomainKind, NoPostmaster, Resolved, classify_domain
+from kms.policy.recipient import DomainKind, NoPostmaster, Resolved, UnusableAlias, classify_domain
 from kms.service.checks import Checks
 from kms.service.directory import DirectoryCache
 from kms.service.incoming import BodyFiles, IncomingContent
@@ -79,8 +80,8 @@ class Submissions:
         hops = server.settings.limits.enforced("max_received_hops")
         if 0 < hops < count_received(split_header(submission.data)[0]):
             raise Refused(65, "too many Received fields: a mail loop")
-        sender = self._read(submission.sender) if submission.sender not in ("", "<>") else None
-        recipients = self._resolve(submission, may_bounce)
+        sender = self.read_address(submission.sender) if submission.sender not in ("", "<>") else None
+        recipients = self._resolve(submission.recipients, may_bounce)
         number, now = server.queue.next_number()
         queue_id = format_queue_id(number)
         trace = (
@@ -103,19 +104,23 @@ class Submissions:
         server.mail_log.picked_up(entry, submission.uid)
         return queue_id
 
-    def _read(self, text: str) -> Mailbox:
-        """Read an address; a bare name is in the first local domain."""
+    def read_address(self, text: str) -> Mailbox:
+        """Read an address; a bare name is in the first local domain. Raises Refused."""
         directory = self.server.directory.current
         try:
             return parse_mailbox(text if "@" in text else f"{text}@{directory.local_domains[0]}")
         except AddressSyntaxError as error:
             raise Refused(65, f"{text!r} is no address: {error}") from None
 
-    def _resolve(self, submission: Submission, may_bounce: bool) -> tuple[Recipient, ...]:
+    def verify(self, address: str) -> tuple[Mailbox, ...]:
+        """Say who would get a message for this address; nothing is sent. Raises Refused, as `take`."""
+        return tuple(recipient.forward_path for recipient in self._resolve((address,), may_bounce=False))
+
+    def _resolve(self, recipients: Sequence[str], may_bounce: bool) -> tuple[Recipient, ...]:
         directory = self.server.directory
         targets: dict[Mailbox, Mailbox] = {}
-        for text in submission.recipients:
-            original = self._read(text)
+        for text in recipients:
+            original = self.read_address(text)
             if classify_domain(directory.current, original.domain) is not DomainKind.LOCAL:
                 targets.setdefault(original, original)
                 continue
@@ -125,6 +130,8 @@ class Submissions:
                         targets.setdefault(target, original)
                 case NoPostmaster() if not may_bounce:
                     raise Refused(75, "there is no postmaster yet")
+                case UnusableAlias(name) if not may_bounce:
+                    raise Refused(75, f"a list of {name} cannot be read now")
                 case _ if not may_bounce:
                     raise Refused(67, f"there is no {original} here; nothing was sent to anybody")
                 case _:

@@ -26,6 +26,7 @@ from kms.policy.recipient import (
     NoPostmaster,
     Resolved,
     UnknownRecipient,
+    UnusableAlias,
     classify_domain,
     resolve_recipient,
 )
@@ -278,6 +279,8 @@ def resolve(connection: Connection, domains: Directory, address: str) -> Facts:
             problem = f"the aliases lead in a circle: {' -> '.join(names)}"
         case NoPostmaster():
             problem = "there is no account yet to be the postmaster"
+        case UnusableAlias(name, trouble):
+            problem = f"mail is deferred, for {name} cannot be used: {trouble}"
     return {"address": str(mailbox), "targets": [], "problem": problem}
 
 

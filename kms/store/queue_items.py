@@ -86,6 +86,7 @@ class Settlement:
         reports: to the sender, added in the same transaction.
         at: when the attempt was over.
         story: what came of it, JSON, for `store.message_life`; "" keeps nothing of it.
+        added: the entry with those recipients only that take the place of finished ones; None = nobody does.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Settlement:
     parked: str = ""
     at: datetime | None = None
     story: str = ""
+    added: QueueEntry | None = None
 
 
 @attrs.define  # not frozen: measured, one for each message; nobody changes one

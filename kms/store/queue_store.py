@@ -237,7 +237,11 @@ class QueueStore:
         for item in items:
             if item.number not in taken and item.number in claims and claims[item.number].fence == item.fence:
                 taken[item.number] = item
-        kept = {number for number, item in taken.items() if not claims[number].recipients <= {*item.finished}}
+        kept = {
+            number
+            for number, item in taken.items()
+            if item.added is not None or not claims[number].recipients <= {*item.finished}
+        }
         gone = [number for number in taken if number not in kept]
         execute_in(connection, "DELETE FROM message WHERE number IN ({})", gone)
         if kept:
@@ -294,9 +298,11 @@ def _find_claims(connection: Connection, numbers: Iterable[int]) -> dict[int, _C
 
 
 def _keep(connection: Connection, items: Sequence[Settlement]) -> None:
-    """Keep entries for their next attempt, with the recipients that are left."""
+    """Keep entries for their next attempt, with the recipients that are left or added."""
     finished = [(item.number, recipient_id) for item in items for recipient_id in item.finished]
     connection.executemany(DELETE_RECIPIENT, finished)
+    added = [row for item in items if item.added is not None for row in recipient_rows(item.added)]
+    execute_rows(connection, INSERT_RECIPIENT, added)
     rows = []
     for item in items:
         if item.due_at is None:

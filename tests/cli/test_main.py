@@ -209,6 +209,25 @@ class TestAliases:
         kmsctl("alias", "add", "info@a.test", "y@b.test")
         assert kmsctl("alias", "resolve", "info@a.test").out == "y@b.test\n"
 
+    def test_a_list_that_is_missing_is_a_warning(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
+        config, aliases = tmp_path / "etc" / "kms.ini", tmp_path / "etc" / "aliases"
+        config.write_text("[domains]\nlocal = a.test\naliases_file = aliases\n")
+        aliases.write_text("staff: :include:/none/x\nall: staff, joe\n")
+        add_joe(kmsctl)
+        trouble = "mail for the alias staff is deferred: /none/x cannot be read: No such file or directory"
+        answer = kmsctl("alias", "load")
+        assert answer.status == 0
+        assert answer.out.startswith(
+            f"warning: [domains] aliases_file: {trouble}\n{aliases}: 2 aliases are right"
+        )
+        checked = kmsctl("--json", "check")
+        assert checked.status == 0
+        assert [one for one in checked.json["warnings"] if "aliases_file" in one] == [
+            f"[domains] aliases_file: {trouble}",
+            "[domains] aliases_file: mail for the alias all is deferred, for it needs staff@a.test",
+        ]
+        assert "mail is deferred" in kmsctl("alias", "resolve", "all@a.test").err
+
     def test_a_wrong_aliases_file_is_bad_data_with_its_lines(self, kmsctl: Kmsctl, tmp_path: Path) -> None:
         config, aliases = tmp_path / "etc" / "kms.ini", tmp_path / "etc" / "aliases"
         config.write_text("[domains]\nlocal = a.test\naliases_file = aliases\n")

@@ -18,6 +18,7 @@ from kms.cli.sendmail_options import Mode, Options, UsageFault, parse
         ("-bp", Options(mode=Mode.PRINT_QUEUE)),
         ("-bm -G -v -odi x", Options(is_verbose=True, recipients=["x"])),
         ("-bs", Options(mode=Mode.SMTP)),
+        ("-bv anna root", Options(mode=Mode.VERIFY, recipients=["anna", "root"])),
         ("-bi -v", Options(mode=Mode.CHECK_ALIASES, is_verbose=True)),
         ("-I", Options(mode=Mode.CHECK_ALIASES)),
         ("-C /etc/x.ini -f <> x", Options(config="/etc/x.ini", sender="<>", recipients=["x"])),

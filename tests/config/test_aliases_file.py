@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kms.config.aliases_file import load_aliases_file
+from kms.config.aliases_file import describe_troubles, load_aliases_file
 from kms.config.loader import load_settings
 from kms.config.problems import ConfigError
 from kms.domain.account import Alias
@@ -92,7 +92,6 @@ def test_an_included_file_holds_targets_line_by_line(tmp_path: Path) -> None:
         ("a: b,\n /var/x\n", "aliases:1: /var/x: kms delivers to accounts and addresses, not into files"),
         ("a: \\a, b\n", "aliases:1: \\a: an account comes before its alias here"),
         ("a: :include:list\n", "aliases:1: :include:list: write the path from / on"),
-        ("a: :include:/none/x\n", "aliases:1: /none/x cannot be read: No such file or directory"),
     ],
 )
 def test_what_cannot_be_obeyed_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
@@ -127,8 +126,39 @@ def test_a_byte_order_mark_belongs_to_no_name(tmp_path: Path) -> None:
 def test_what_would_never_end_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "list")
     for path in ("/dev/zero", str(tmp_path / "list"), str(tmp_path)):
-        (fault,) = faults_of(tmp_path, f"a: :include:{path}\n")
-        assert fault.endswith("is no plain file")
+        (alias,) = read(tmp_path, f"a: :include:{path}\n")
+        assert alias.trouble == f"{path} is no plain file"
+
+
+def test_a_list_that_is_not_there_makes_its_alias_unusable_and_no_other(tmp_path: Path) -> None:
+    broken, whole = read(tmp_path, "a: b, :include:/none/x,\n :include:/none/y\nc: d\n")
+    assert broken.trouble == (
+        "/none/x cannot be read: No such file or directory; /none/y cannot be read: No such file or directory"
+    )
+    assert broken.targets == (Mailbox("b", "example.org"),)
+    assert whole.trouble == ""
+
+
+def test_a_list_that_is_being_written_anew_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("# nobody\n")
+    alone, one_of_two = read(tmp_path, f"a: :include:{tmp_path}/list\nb: c, :include:{tmp_path}/list\n")
+    assert (alone.trouble, one_of_two.trouble) == ("its list names nobody", "")
+
+
+def test_what_stands_beside_a_missing_list_is_read_all_the_same(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, "a: :include:/none/x, |/bin/cat\n")
+    assert fault == "aliases:1: |/bin/cat: kms runs no programs for aliases"
+
+
+def test_the_aliases_file_itself_must_be_a_plain_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no plain file"):
+        load_aliases_file(tmp_path, DOMAINS)
+
+
+def test_the_operator_is_told_which_alias_waits_for_which_list(tmp_path: Path) -> None:
+    assert [*describe_troubles(read(tmp_path, "a: :include:/none/x\nb: c\n"))] == [
+        "[domains] aliases_file: mail for the alias a is deferred: /none/x cannot be read: No such file or directory"
+    ]
 
 
 def test_a_path_that_no_file_can_have_is_a_fault(tmp_path: Path) -> None:
@@ -147,6 +177,9 @@ def test_the_configuration_has_the_aliases_or_their_faults(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=f"{tmp_path}/aliases:1: "):
         load_settings(path)
     assert load_settings(path, with_aliases=False).file_aliases == ()
+    (tmp_path / "aliases").write_text("root: :include:/none/x\n", encoding="utf-8")
+    (warning,) = load_settings(path).warnings
+    assert "mail for the alias root is deferred: /none/x cannot be read" in warning
 
 
 def test_without_a_local_domain_the_file_is_not_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """An /etc/aliases file with newaliases, and SMTP over `sendmail -bs`, with a running server and with none."""
 
+import json
 import signal
 import smtplib
 import subprocess
@@ -100,6 +101,46 @@ def test_without_a_server_newaliases_checks_and_a_server_with_a_wrong_file_does_
     kms.start()
 
 
+def test_a_list_that_has_vanished_defers_its_alias_and_nothing_else(kms: Kms) -> None:
+    members = kms.folder / "staff.list"
+    aliases(kms).write_text(f"root: anna\nstaff: :include:{members}\nall: bob, staff\n")
+    kms.stop()
+    kms.start()
+    kms.wait_for_log("operations", f"the alias staff is deferred: {members} cannot be read")
+    send(kms, "root@example.test")
+    wait_until(lambda: bool(kms.messages(ANNA)))
+    for name in ("staff", "all"):
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
+            send(kms, f"{name}@example.test")
+        ((code, text),) = caught.value.recipients.values()
+        assert (code, text[:5]) == (451, b"4.3.0")
+    checked = kms.ctl("check")
+    assert f"warning: [domains] aliases_file: mail for the alias staff is deferred: {members}" in checked
+    assert "mail for the alias all is deferred, for it needs staff@example.test" in checked
+    done = call(kms, "newaliases")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"newaliases: warning: [domains] aliases_file: mail for the alias staff is deferred" in done.stderr
+    assert call(kms, "sendmail", "staff", stdin=b"of cron\n").returncode == 0
+    members.write_text("bob\n")
+    assert call(kms, "newaliases").stderr == b""
+    send(kms, "staff@example.test")
+    wait_until(lambda: bool(kms.messages(BOB)))
+
+
+def test_what_programs_have_sent_to_such_an_alias_arrives_when_the_list_is_back(kms: Kms) -> None:
+    members = kms.folder / "staff.list"
+    aliases(kms).write_text(f"staff: :include:{members}\n")
+    kms.ctl("reload")
+    kms.stop()
+    assert call(kms, "sendmail", "staff", stdin=b"of cron\n").returncode == 0
+    kms.start()
+    wait_until(lambda: "staff@example.test" in kms.ctl("mailq"))
+    members.write_text("bob, anna\n")
+    kms.ctl("reload")
+    kms.ctl("queue", "retry", json.loads(kms.ctl("--json", "queue", "list"))["queue_id"])
+    wait_until(lambda: bool(kms.messages(ANNA)) and bool(kms.messages(BOB)))
+
+
 def test_without_a_file_newaliases_says_so(kms: Kms) -> None:
     kms.configure({"domains": {"aliases_file": ""}})
     done = call(kms, "newaliases")
@@ -120,3 +161,32 @@ def test_without_a_server_the_mail_reader_is_told_to_try_again(kms: Kms) -> None
     kms.stop()
     done = call(kms, "sendmail", "-bs", stdin=DIALOGUE)
     assert (done.returncode, done.stdout[:10]) == (75, b"421 4.3.2 ")
+
+
+def test_an_address_is_verified_and_nothing_is_sent(kms: Kms) -> None:
+    aliases(kms).write_text(f"root: anna, bob\nstaff: :include:{kms.folder}/staff.list\n")
+    assert call(kms, "newaliases").returncode == 0
+    done = call(kms, "sendmail", "-bv", "root", "Anna@example.test", "x@far.test")
+    assert (done.returncode, done.stdout.decode().splitlines()) == (
+        0,
+        [
+            f"root@example.test: deliverable: goes to {ANNA}, {BOB}",
+            f"Anna@example.test: deliverable: goes to {ANNA}",
+            "x@far.test: deliverable: goes to x@far.test",
+        ],
+    )
+    done = call(kms, "sendmail", "-bv", "root", "staff")
+    assert done.returncode == 75
+    assert (
+        b"staff@example.test: not now: mail is deferred, for staff@example.test cannot be used" in done.stdout
+    )
+    done = call(kms, "sendmail", "-bv", "nobody", "staff", "a@@b", "root")
+    assert done.returncode == 67
+    assert b"nobody@example.test: undeliverable: nobody has this address\n" in done.stdout
+    assert b"a@@b: undeliverable: 'a@@b' is no address" in done.stdout
+    assert call(kms, "sendmail", "-bv").returncode == 64
+    assert not kms.messages(ANNA)
+    assert not kms.messages(BOB)
+    kms.stop()
+    done = call(kms, "sendmail", "-bv", "root")
+    assert (done.returncode, done.stderr[:30]) == (69, b"sendmail: no server is running")

@@ -15,6 +15,7 @@ from kms.policy.recipient import (
     Resolution,
     Resolved,
     UnknownRecipient,
+    UnusableAlias,
     classify_domain,
     find_account,
     hides_a_route,
@@ -404,6 +405,49 @@ class TestForwarding:
     def test_without_a_copy_to_a_disabled_account_is_refused(self) -> None:
         tested = directory(account("anna", "carl@local.test", copy=False), account("carl", enabled=False))
         assert resolve(tested, "anna@local.test") == DisabledMailbox()
+
+
+class TestAnAliasThatCannotBeUsed:
+    BROKEN = Alias("staff", "", (Mailbox("anna", "local.test"),), "/x cannot be read")
+
+    def resolve(self, tested: Directory, address: str) -> Resolution:
+        return resolve(attrs.evolve(tested, file_aliases=(self.BROKEN,)), address)
+
+    def test_makes_its_mail_wait(self) -> None:
+        tested = directory(account("anna"))
+        assert self.resolve(tested, "staff@local.test") == UnusableAlias(
+            "staff@local.test", "/x cannot be read"
+        )
+        assert self.resolve(tested, "Staff+news@alias.test") == UnusableAlias(
+            "staff@local.test", "/x cannot be read"
+        )
+        assert self.resolve(tested, "anna@local.test") == Resolved((Mailbox("anna", "local.test"),))
+
+    def test_makes_all_wait_that_lead_to_it_however_else_they_would_end(self) -> None:
+        anna = account("anna", "staff@local.test")
+        aliases = {
+            "all@local.test": ["dora@local.test", "team@local.test"],
+            "team@local.test": ["x@far.test", "staff@local.test"],
+            "round@local.test": ["round@local.test", "staff@local.test"],
+            "lost@local.test": ["nobody@local.test", "staff@second.test"],
+        }
+        tested = directory(anna, account("dora", enabled=False), aliases=aliases)
+        for name in ("all", "team", "round", "lost", "anna"):
+            assert isinstance(self.resolve(tested, f"{name}@local.test"), UnusableAlias)
+
+    def test_has_no_effect_behind_an_account_or_an_older_alias(self) -> None:
+        one = directory(account("staff"))
+        other = directory(account("anna"), aliases={"staff@local.test": ["anna@local.test"]})
+        assert isinstance(self.resolve(one, "staff@local.test"), Resolved)
+        assert isinstance(self.resolve(other, "staff@local.test"), Resolved)
+
+    def test_leaves_the_postmaster_to_the_one_who_stands_in(self) -> None:
+        tested = directory(account("anna"), aliases={"postmaster@local.test": ["staff@local.test"]})
+        assert self.resolve(tested, "postmaster@local.test") == Resolved((Mailbox("anna", "local.test"),))
+
+    def test_may_be_the_sender_of_those_who_are_known_to_stand_behind_it(self) -> None:
+        tested = attrs.evolve(directory(account("anna")), file_aliases=(self.BROKEN,))
+        assert may_send_as(tested, tested.accounts["anna@local.test"], Mailbox("staff", "local.test"))
 
 
 @pytest.mark.parametrize(

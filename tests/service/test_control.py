@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kms.config.loader import read_settings
+from kms.domain.account import Alias
 from kms.policy.block import Block, BlockKind
 from kms.service.control import Control, ReloadRefused
 from kms.store.accounts import AccountError
@@ -62,7 +63,7 @@ class ControlTest(SynchronousTestCase):
         domains = attrs.evolve(SETTINGS.domains, aliases_file=path)
         self.server.settings = attrs.evolve(SETTINGS, domains=domains)
         path.write_text("info: joe, ann\nroot: joe\n")
-        assert self.ask(self.control.load_aliases_file()) == {"path": str(path), "aliases": 2}
+        assert self.ask(self.control.load_aliases_file()) == {"path": str(path), "aliases": 2, "warnings": []}
         self.add_joe()
         assert self.ask(self.control.resolve_alias("root@a.test"))["targets"] == ["joe@a.test"]
         assert self.ask(self.control.status())["aliases"] == 2
@@ -70,6 +71,29 @@ class ControlTest(SynchronousTestCase):
         error = self.refusal(self.control.load_aliases_file(), AccountError)
         assert str(error).count(f"{path}:") == 2
         assert len(self.server.directory.current.file_aliases) == 2
+        path.write_text("root: :include:/none/x\n")
+        (warning,) = self.ask(self.control.load_aliases_file())["warnings"]
+        assert "the alias root is deferred" in warning
+        assert "root@a.test cannot be used" in self.ask(self.control.resolve_alias("root@a.test"))["problem"]
+
+    def test_an_address_is_verified_as_what_programs_hand_in_would_be_judged(self) -> None:
+        self.add_joe()
+        self.ask(self.control.add_alias("list@a.test", ["joe@a.test", "x@far.test"]))
+        broken = (Alias("staff", "", (), "/x cannot be read"),)
+        self.server.settings = attrs.evolve(SETTINGS, file_aliases=broken)
+        self.server.directory.take_file(broken)
+        joe = {"address": "joe@a.test", "targets": ["joe@a.test"], "status": 0, "problem": ""}
+        assert self.ask(self.control.verify_address("joe")) == joe
+        assert self.ask(self.control.verify_address("list@a.test"))["targets"] == ["joe@a.test", "x@far.test"]
+        assert self.ask(self.control.verify_address("x@far.test"))["status"] == 0
+        for address, status, problem in (
+            ("nobody", 67, "nobody has this address"),
+            ("a@b@", 65, "'a@b@' is no address"),
+            ("staff", 75, "mail is deferred, for staff@a.test cannot be used: /x cannot be read"),
+        ):
+            facts = self.ask(self.control.verify_address(address))
+            assert (facts["status"], facts["targets"]) == (status, [])
+            assert facts["problem"].startswith(problem)
 
     def test_a_new_password_ends_the_users_windows_and_no_others(self) -> None:
         self.add_joe()

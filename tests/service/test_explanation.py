@@ -14,6 +14,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
+from kms.domain.account import Alias
 from kms.domain.decision import Decision, Rule
 from kms.policy.account_limit import AccountRules
 from kms.policy.gateway import GatewayRules
@@ -110,6 +111,8 @@ def make_world(folder: Path, name: str) -> SmtpRig:
         rig.gateways.rules = rig.relay.gateway_rules = GATEWAYS
     if name in ("restricted", "guarded", "open"):
         rig.recipients.error_routes = routes_giving_back("second.example")
+    if name == "restricted":
+        rig.directory.take_file((Alias("nobody", "", (), "its list cannot be read"),))
     if name == "newborn":
         rig.directory.take({}, {})
     return rig

@@ -8,6 +8,8 @@ import attrs
 import pytest
 from twisted.internet.address import IPv6Address
 
+from kms.domain.account import Alias
+from kms.domain.address import Mailbox
 from tests.support.smtp_parts import Client
 from tests.support.smtp_rig import MEMBER, SmtpRig
 
@@ -65,6 +67,14 @@ def test_the_address_is_looked_at_for_literals_only(rig: SmtpRig) -> None:
     for recipient in ("anna@example.org", "fritz@example.org", "x@elsewhere.example", "Postmaster"):
         offer(client, recipient)
     assert asked == []
+
+
+def test_an_alias_whose_list_cannot_be_read_waits_and_is_no_unknown_recipient(rig: SmtpRig) -> None:
+    rig.directory.take_file((Alias("staff", "", (), "/x cannot be read"),))
+    client = rig.greeted()
+    assert offer(client, "staff@example.org")[0].startswith("451 4.3.0 A list cannot be read now")
+    rig.directory.take_file((Alias("staff", "", (Mailbox("anna", "example.org"),)),))
+    assert offer(client, "staff@example.org") == ACCEPTED
 
 
 def test_the_message_goes_to_the_mailbox_and_the_report_would_name_the_literal(rig: SmtpRig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet import task
@@ -13,10 +13,13 @@ from twisted.python.failure import Failure
 
 from kms.config.settings import Settings
 from kms.domain.account import Alias, Directory
+from kms.domain.address import Mailbox
 from kms.domain.address_group import ClientAddress
 from kms.policy.block import Block
+from kms.policy.recipient import Resolution, resolve_recipient
 from kms.service.client_ledger import Counters
 from kms.service.clock import Clock, ClockOf
+from kms.service.submissions import Submissions
 from kms.store.accounts import load_accounts_and_aliases
 from kms.store.relay_windows import RelayWindow
 from kms.store.schema import IN_MEMORY, open_database
@@ -50,6 +53,9 @@ class FakeDirectory:
     async def load(self) -> None:
         accounts, aliases = await self._database.run(load_accounts_and_aliases)
         self.current = attrs.evolve(self.current, accounts=accounts, aliases=aliases)
+
+    def resolve(self, mailbox: Mailbox) -> Resolution:
+        return resolve_recipient(self.current, mailbox)
 
     def take_file(self, aliases: tuple[Alias, ...]) -> None:
         self.current = attrs.evolve(self.current, file_aliases=aliases)
@@ -137,3 +143,4 @@ class FakeServer:
         self.explainer: Any = None
         self.ledger = FakeLedger()
         self.queue_control: Any = None
+        self.submissions = Submissions(cast(Any, self))
