@@ -89,7 +89,9 @@ class Database:
         """
         return self._submit(self._writer, Job(operation, None, is_batched=False))
 
-    def run_batched(self, operation: Callable[[Connection, list[T]], Sequence[R]], item: T) -> Deferred[R]:
+    def run_batched(
+        self, operation: Callable[[Connection, list[T]], Sequence[R]], item: T, is_urgent: bool = True
+    ) -> Deferred[R]:
         """Run an operation in the next group on all items that wait for it, in one call.
 
         Of the batched operations between two single ones (`run`), those of one kind run together, in the
@@ -99,8 +101,9 @@ class Database:
         Args:
             operation: gives one result for each item, in their order.
             item: what this caller wants done.
+            is_urgent: somebody waits for it; the others come behind all that are, few in each group.
         """
-        return self._submit(self._writer, Job(operation, item, is_batched=True))
+        return self._submit(self._writer, Job(operation, item, is_batched=True), is_urgent)
 
     def read(self, operation: Callable[[Connection], R]) -> Deferred[R]:
         """Run an operation that only reads, in the reader's thread, on one snapshot of what is committed."""
@@ -111,12 +114,12 @@ class Database:
         """How many operations the writer has not answered."""
         return 0 if self._writer is None else self._writer.pending
 
-    def _submit(self, thread: JobThread | None, job: Job) -> Deferred[Any]:
+    def _submit(self, thread: JobThread | None, job: Job, is_urgent: bool = True) -> Deferred[Any]:
         if thread is None:
             job.fail(StoreError("The database is not running"))
             job.answer()
         else:
-            thread.submit(job)
+            thread.submit(job, is_urgent)
         return job.deferred
 
 

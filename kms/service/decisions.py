@@ -2,7 +2,8 @@
 
 A refusal is recorded, and the record's id ends its reply; an accept is kept with its transaction and stored in the
 same commit as the message (message_story.py), or forgotten with it. Records hold up no reply: they are written
-in the next group commit. While too many wait, or the store fails, a refusal goes without an id.
+in one of the next group commits, behind what somebody waits for. While too many wait, or the store fails, a
+refusal goes without an id.
 Flow: `service.reception` brings every decision here; `service.explanation` never does.
 """
 
@@ -140,7 +141,7 @@ class Decisions:
             is_observed=is_observed,
         )
         self._waiting += 1
-        self._database.run_batched(store.add, record).addBoth(self._recorded)
+        self._database.run_batched(store.add, record, is_urgent=False).addBoth(self._recorded)
         return record.number
 
     def _recorded(self, result: object) -> None:

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from kms.store.schema import StoreError
 
 _LARGE_GROUP = 64
+_MOST_AT_LEISURE = 64  # of a group
 
 
 class Job:
@@ -75,6 +76,7 @@ class JobThread:
         self._close = close
         self._gather_seconds = gather_seconds
         self._jobs: deque[Job] = deque()
+        self._leisure: deque[Job] = deque()
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._wakes_at = 0  # so many jobs wake the thread; 0 while it works
         self._usual = 1
@@ -87,11 +89,15 @@ class JobThread:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job; its Deferred fires when its group is done."""
+    def submit(self, job: Job, is_urgent: bool = True) -> None:
+        """Queue a job; its Deferred fires when its group is done.
+
+        Args:
+            is_urgent: somebody waits for it. Of the others few go into one group, behind those.
+        """
         self.pending += 1
-        self._jobs.append(job)
-        if 0 < self._wakes_at <= len(self._jobs):
+        (self._jobs if is_urgent else self._leisure).append(job)
+        if 0 < self._wakes_at <= len(self._jobs) + len(self._leisure):
             self._wakes_at = 0
             self._wakes.put(None)
 
@@ -107,6 +113,7 @@ class JobThread:
             if self._gather_seconds:
                 self._wait(self._usual, self._gather_seconds)
             jobs = [self._jobs.popleft() for _ in range(len(self._jobs))]
+            jobs += [self._leisure.popleft() for _ in range(min(len(self._leisure), _MOST_AT_LEISURE))]
             if jobs:
                 self._usual = min(max(len(jobs), self._usual * 7 // 8, 1), _LARGE_GROUP)
                 self._work(jobs)
@@ -122,7 +129,7 @@ class JobThread:
         May return early: a token can be left from a wait that ended for another reason meanwhile.
         """
         self._wakes_at = wanted
-        if len(self._jobs) < wanted and not self._stopping.is_set():
+        if len(self._jobs) + len(self._leisure) < wanted and not self._stopping.is_set():
             with suppress(Empty):
                 self._wakes.get(timeout=seconds)
         self._wakes_at = 0

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import TestCase
 
 from kms.service import database as database_module
+from kms.service import job_thread
 from kms.service.database import Database, StoreError
 from kms.store.queue_store import NumberSource, QueueStore, Settlement, count
 from kms.store.schema import open_database
@@ -116,6 +117,31 @@ class DatabaseTests(TestCase):
         assert await gatherResults(waiting) == ["A", "B", "C"]
         assert calls == [["a", "b", "c"]]
         assert self.stored() == ["a", "b", "c"]
+
+    async def test_what_nobody_waits_for_comes_last_and_few_at_a_time(self) -> None:
+        self.patch(job_thread, "_MOST_AT_LEISURE", 2)  # type: ignore[no-untyped-call]
+        calls: list[list[str]] = []
+
+        def operation(connection: Connection, texts: list[str]) -> list[str]:
+            calls.append(texts)
+            return insert_all(connection, texts)
+
+        release = self.hold_writer()
+        at_leisure = [self.database.run_batched(operation, text, is_urgent=False) for text in "abcde"]
+        urgent = [self.database.run_batched(operation, text) for text in "xyz"]
+        release.set()
+        assert await gatherResults([*at_leisure, *urgent]) == list("ABCDEXYZ")
+        assert calls == [["x", "y", "z", "a", "b"], ["c", "d"], ["e"]]
+
+    async def test_a_stop_waits_for_what_nobody_waits_for(self) -> None:
+        self.patch(job_thread, "_MOST_AT_LEISURE", 2)  # type: ignore[no-untyped-call]
+        release = self.hold_writer()
+        at_leisure = [self.database.run_batched(insert_all, text, is_urgent=False) for text in "abcde"]
+        stopped = self.database.stop()
+        release.set()
+        await stopped
+        assert await gatherResults(at_leisure) == list("ABCDE")
+        assert self.stored() == list("abcde")
 
     async def test_answers_come_in_the_order_of_the_calls(self) -> None:
         order: list[str] = []

@@ -59,9 +59,9 @@ class SynchronousDatabase(Database):
         return self._do(lambda: operation(self.connection))
 
     def run_batched(
-        self, operation: Callable[[Connection, list[_T]], Sequence[_R]], item: _T
+        self, operation: Callable[[Connection, list[_T]], Sequence[_R]], item: _T, is_urgent: bool = True
     ) -> Deferred[_R]:
-        """See `Database`; a batch has one item."""
+        """See `Database`; a batch has one item, and all is urgent."""
         return self._do(lambda: operation(self.connection, [item])[0])
 
     def release(self, most: int = 1_000_000) -> None:
