@@ -21,13 +21,9 @@ _DIGESTS: dict[int, Callable[[bytes], bytes]] = {
 }
 _DIGEST_OCTETS = {SHA2_256: 32, SHA2_512: 64}
 _SEQUENCE, _BIT_STRING = 0x30, 0x03
-_SHAPES = {
-    WHOLE_CERTIFICATE: [
-        _SEQUENCE,
-        _SEQUENCE,
-        _BIT_STRING,
-    ],  # RFC 5280 4.1: to be signed, algorithm, signature
-    PUBLIC_KEY: [_SEQUENCE, _BIT_STRING],  # algorithm, key
+_SHAPES = {  # RFC 5280 4.1: what is signed, algorithm, signature; algorithm, key
+    WHOLE_CERTIFICATE: [_SEQUENCE, _SEQUENCE, _BIT_STRING],
+    PUBLIC_KEY: [_SEQUENCE, _BIT_STRING],
 }
 
 

@@ -115,8 +115,6 @@ class Conversation:
 
     def _end(self) -> None:
         self._state = states.CLOSED
-        self._sign = (
-            _as_it_is  # it leads back to the listener, and who knows each other waits for the collector
-        )
+        self._sign = _as_it_is  # it leads back to the connection: a cycle would wait for the collector
         self._lines.clear()
         self._pending = None

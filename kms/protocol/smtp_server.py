@@ -8,7 +8,7 @@ however long a decision takes.
 Promises: any split of the octets gives the same replies and events; only commands ended by CRLF are obeyed;
 no octet that came before the TLS handshake is used after it; no input raises.
 It does not: know accounts, rules, time or sockets.
-Flow: `service.smtp_listener` carries octets and events, `service.reception` answers the events. What every
+Flow: `service.smtp_connection` carries octets and events, `service.reception` answers the events. What every
 conversation does stands in `smtp_conversation`, how contents come in `smtp_transfer`; here are the commands.
 """
 

@@ -169,9 +169,7 @@ class LocalDelivery:
         for (item, _), error in zip(batch, result, strict=True):
             try:
                 item.done(item, _DELIVERED if error is None else self._trouble(item, error))
-            except (
-                Exception
-            ):  # the others are to be told; this one is found in its mailbox when it is tried again
+            except Exception:  # the others are to be told; this one is tried again, and found in its mailbox
                 self._log.failure("A local delivery could not be recorded")
         self._next_batch(len(batch))
         self._tell_drained()

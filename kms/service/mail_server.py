@@ -224,7 +224,8 @@ class MailServer(service.Service):
         """Read the configuration anew; one that is wrong changes nothing.
 
         Returns:
-            The problems; empty when the configuration is in force. What waits for a restart is among its warnings.
+            The problems; empty when the configuration is in force. Its warnings, logged too, tell what waits for a
+            restart.
         """
         try:
             settings = load_settings(self._path)
@@ -239,7 +240,8 @@ class MailServer(service.Service):
         self.app.use(attrs.evolve(settings, warnings=(*settings.warnings, *waiting)))
         self._tell_of_open_relay()
         self._tell_of_useless_dane()
-        self._tell_of_unusable_aliases()
+        for warning in self.app.settings.warnings:
+            self._log.warn("reload: {warning}", warning=warning)
         loaded = Deferred.fromCoroutine(self.app.directory.load(settings))
         loaded.addErrback(lambda failure: self._log.failure("Accounts could not be read", failure))
         return ()
@@ -248,11 +250,8 @@ class MailServer(service.Service):
         problems = self.reload()
         for problem in problems:
             self._log.error("reload: {problem}", problem=problem)
-        if problems:
-            return
-        for warning in self.app.settings.warnings:
-            self._log.warn("reload: {warning}", warning=warning)
-        self._log.info("reloaded {path}", path=self._path)
+        if not problems:
+            self._log.info("reloaded {path}", path=self._path)
 
     # Stop
 

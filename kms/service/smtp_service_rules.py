@@ -1,4 +1,4 @@
-"""How one SMTP port behaves: made by app.py from the settings, obeyed by smtp_listener.py."""
+"""How one SMTP port behaves: made by app.py from the settings, obeyed by smtp_connection.py."""
 
 from __future__ import annotations
 

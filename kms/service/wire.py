@@ -39,9 +39,7 @@ def send_now(transport: Any, data: bytes) -> None:
         transport.write(data)
         return
     sent = send_at_once(transport.fileno(), data)
-    if sent < len(
-        data
-    ):  # it takes no more now, or is lost: an ordinary write lets the reactor find out which
+    if sent < len(data):  # it takes no more, or is lost: an ordinary write lets the reactor find out which
         transport.write(data[sent:])
     reach(Step.REPLY_SENT)
 
