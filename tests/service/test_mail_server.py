@@ -200,13 +200,17 @@ class TestAStart:
         assert server.reload() == ()
         assert server.app.settings.warnings == ()
 
-    def test_by_sighup_logs_its_warnings(self, ground: Ground) -> None:
+    def test_by_sighup_logs_each_of_its_warnings_once(self, ground: Ground) -> None:
         ground.start()
-        ground.configure("[dns]\nnameservers = 192.0.2.53\n")
+        (ground.folder / "aliases").write_text("staff: :include:/nowhere/staff\n")
+        aliases_file = f"[domains]\naliases_file = {ground.folder}/aliases\n"
+        configuration = CONFIGURATION.replace("[domains]\n", aliases_file)
+        ground.path.write_text(f"{configuration}[dns]\nnameservers = 192.0.2.53\n")
         with capturedLogs() as events:
             signal.raise_signal(signal.SIGHUP)
             ground.reactor.until(lambda: any("reloaded" in str(event.get("log_format")) for event in events))
-        assert any("nameservers" in str(event.get("warning")) for event in events)
+        for what in ("nameservers", "staff"):
+            assert sum(what in str(event.get("warning") or event.get("trouble")) for event in events) == 1
 
     def test_warns_loudly_of_an_open_relay(self, ground: Ground) -> None:
         ground.configure("[relay]\nmode = open\ni_know_this_is_an_open_relay = yes\n")
